@@ -1,0 +1,73 @@
+/**
+ * The machine as the agent's core sees it. Steps and reconcile reach files, kernel, units, commands and containerd
+ * through these ports only; adapters lie beside this file, recording fakes in fake/.
+ */
+import type { Containerd } from "./containerd-port.ts";
+
+export interface Host {
+  /** False with `--root DIR`: files are those of an image, and nothing can be run, read from the kernel or asked. */
+  readonly isLive: boolean;
+  readonly files: Files;
+  readonly kernel: Kernel;
+  readonly commands: Commands;
+  readonly units: Units;
+  readonly containerd: Containerd;
+}
+
+export type FileKind = "file" | "directory" | "symlink" | "other";
+
+/** Paths are absolute, inside the root; links are never followed out of it, and never followed at the last component. */
+export interface Files {
+  /** undefined when there is no such file. @throws when it is no regular file or larger than maxBytes (default 4 MiB) */
+  read(path: string, maxBytes?: number): Promise<Buffer | undefined>;
+  /** Durable: tmp beside it (O_EXCL), write, fsync, rename, fsync of the directory; makes missing directories. */
+  write(path: string, content: string | Uint8Array, mode: number): Promise<void>;
+  /** Durable; no error when absent. */
+  remove(path: string): Promise<void>;
+  /** Sorted names; empty when there is no such directory. */
+  list(path: string): Promise<readonly string[]>;
+  stat(path: string): Promise<{ readonly kind: FileKind; readonly sizeBytes: number; readonly mode: number } | undefined>;
+  /** Bytes free for root on the file system that holds path, or its nearest existing parent. */
+  freeBytes(path: string): Promise<number>;
+}
+
+export interface Kernel {
+  /** Of a sysctl key in dot form; undefined when the kernel does not have it. Blanks folded to one space. */
+  readSysctl(key: string): Promise<string | undefined>;
+  /** @throws with code ENOENT, EACCES, EINVAL as the kernel answers */
+  writeSysctl(key: string, value: string): Promise<void>;
+  isMountPoint(path: string): Promise<boolean>;
+  bootId(): Promise<string>;
+}
+
+export interface Command {
+  /** Absolute path of the program. */
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly timeoutMs: number;
+  /** Written to its standard input. */
+  readonly input?: string;
+}
+
+export interface CommandResult {
+  readonly exitCode: number | undefined;
+  readonly signal: string | undefined;
+  readonly timedOut: boolean;
+  /** Capped at 1 MiB each. */
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** No shell, clean environment, own process group, TERM then KILL of the whole group at the deadline. */
+export interface Commands {
+  run(command: Command, signal: AbortSignal): Promise<CommandResult>;
+  /** The first of these absolute paths that is an executable file. */
+  find(paths: readonly string[]): Promise<string | undefined>;
+}
+
+/** systemd units, by name with suffix: "containerd.service". */
+export interface Units {
+  restart(unit: string, signal: AbortSignal): Promise<void>;
+  isActive(unit: string, signal: AbortSignal): Promise<boolean>;
+  daemonReload(signal: AbortSignal): Promise<void>;
+}

@@ -1,0 +1,72 @@
+/** The contract of a step. The engine around it (journal, verification, reports) is reconcile/'s. */
+import type { Change, Progress, SpecOf, StepKind } from "@drover/proto";
+import type { Clock } from "@drover/lifecycle";
+import type { Host } from "../host/host.ts";
+
+export interface Step<K extends StepKind, Observed = unknown> {
+  /** The proto oneof case. */
+  readonly kind: K;
+  /** What the step is given when the plan no longer names it but its memory is not empty: puts back what it changed. */
+  readonly emptySpec: SpecOf<K>;
+  /** Reads only. */
+  observe(spec: SpecOf<K>, context: StepContext): Promise<Observed>;
+  /** Pure: why this spec must not be applied here; undefined when it may. Asked before diff. */
+  refuse(spec: SpecOf<K>, observed: Observed): Refusal | undefined;
+  /** Pure; empty means in sync. */
+  diff(spec: SpecOf<K>, observed: Observed): readonly Change[];
+  /** Pure: what the node tells about this step besides being in sync. */
+  conditions(spec: SpecOf<K>, observed: Observed): readonly StepCondition[];
+  /**
+   * Idempotent; killed anywhere and run again it ends the same. Whoever calls observes again afterwards.
+   * @throws StepError for an expected failure; anything else is a bug or I/O
+   */
+  apply(spec: SpecOf<K>, changes: readonly Change[], context: StepContext): Promise<void>;
+}
+
+export interface StepContext {
+  readonly host: Host;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  /** What the step must remember across runs and crashes; durable when the promise resolves. */
+  readonly memory: StepMemory;
+  /** One line into the step's output ring; secrets never. */
+  say(line: string): void;
+  progress(progress: StepProgress): void;
+}
+
+export type StepProgress = Pick<Progress, "item" | "phase" | "doneBytes" | "totalBytes" | "message">;
+
+export interface StepMemory {
+  /** undefined: never set, or cleared. */
+  get(): Promise<unknown>;
+  /** JSON; undefined clears. */
+  set(value: unknown): Promise<void>;
+}
+
+export interface Refusal {
+  /** CamelCase. */
+  readonly reason: string;
+  readonly message: string;
+}
+
+export interface StepCondition {
+  readonly type: string;
+  readonly status: "True" | "False" | "Unknown";
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** An expected failure of a step. */
+export class StepError extends Error {
+  override readonly name = "StepError";
+  /** CamelCase, from one list per step. */
+  readonly reason: string;
+  /** Whether trying again later may help without a new plan. */
+  readonly isRetryable: boolean;
+
+  constructor(reason: string, message: string, isRetryable: boolean) {
+    super(message);
+    this.reason = reason;
+    this.isRetryable = isRetryable;
+  }
+}

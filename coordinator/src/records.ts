@@ -1,0 +1,74 @@
+/** What the coordinator keeps in its Store besides resource objects: the shapes of the values under store/keys.ts. */
+
+export type Role = "viewer" | "operator" | "approver" | "admin";
+
+/** A node's identity; the certificate follows this record, never the CSR. */
+export interface NodeRecord {
+  readonly nodeId: string;
+  /** metadata.name of its Node object. */
+  readonly name: string;
+  readonly enrolledAtMs: number;
+  /** SHA-256 hex over the SPKI of the key last certified. */
+  readonly keyFingerprint: string;
+  /** Serial (hex) and end of the certificate last issued. */
+  readonly certificateSerial: string;
+  readonly certificateNotAfterMs: number;
+  readonly natsPublicKey: string;
+  readonly renewalCounter: number;
+  /** Serials of expired certificates that were recovered already: each recovers once. */
+  readonly recoveredSerials: readonly string[];
+  readonly revokedAtMs?: number;
+  readonly revokedReason?: string;
+  readonly bakeManifestDigest: string;
+}
+
+export interface JoinTokenRecord {
+  readonly id: string;
+  /** SHA-256 hex of the secret half. */
+  readonly secretHash: string;
+  readonly createdAtMs: number;
+  readonly expiresAtMs: number;
+  readonly createdBy: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly description: string;
+  /** Set by the one claim that wins. */
+  readonly claim?: { readonly nodeId: string; readonly atMs: number; readonly keyFingerprint: string; readonly nonce: string };
+}
+
+export interface OperatorRecord {
+  readonly name: string;
+  readonly role: Role;
+  readonly certificateSerial: string;
+  readonly createdAtMs: number;
+  readonly revokedAtMs?: number;
+}
+
+/** What dispatch has decided for a node. (planEpoch, generation) rises strictly. */
+export interface DesiredNode {
+  readonly nodeId: string;
+  readonly planEpoch: number;
+  readonly generation: number;
+  readonly revision: string;
+  readonly nodeSet: string;
+  readonly rollout: string;
+  /** The encoded Plan, base64. */
+  readonly plan: string;
+  readonly decidedAtMs: number;
+}
+
+export interface AuditEntry {
+  readonly atMs: number;
+  /** "operator:NAME", "node:ID", "coordinator". */
+  readonly actor: string;
+  /** CamelCase. */
+  readonly action: string;
+  /** "Kind/name". */
+  readonly target: string;
+  readonly outcome: "ok" | "refused";
+  readonly message: string;
+}
+
+/** Who is at the other end of an mTLS connection, as the coordinator's own records say. */
+export type Peer =
+  | { readonly kind: "node"; readonly nodeId: string; readonly certificateSerial: string }
+  | { readonly kind: "operator"; readonly name: string; readonly role: Role };

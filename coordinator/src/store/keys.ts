@@ -1,0 +1,24 @@
+/** Where everything lies in the Store; spelled here and nowhere else. Values are JSON unless said otherwise. */
+
+export const keys = {
+  /** The resource object {apiVersion, kind, metadata, spec} (status is computed or kept in it by its controller). */
+  object: (kind: string, name: string): string => `objects/${kind}/${name}`,
+  objectsOf: (kind: string): string => `objects/${kind}/`,
+  /** NodeRecord by id: identity, renewal counter, revocation. */
+  node: (nodeId: string): string => `nodes/${nodeId}`,
+  nodes: "nodes/",
+  /** DesiredNode by node id: what dispatch has decided for it. */
+  desired: (nodeId: string): string => `desired/${nodeId}`,
+  allDesired: "desired/",
+  /** JoinTokenRecord by token id (the secret only as a hash). */
+  joinToken: (tokenId: string): string => `tokens/${tokenId}`,
+  joinTokens: "tokens/",
+  /** AuditRecord; newest last. */
+  audit: (atMs: number, unique: string): string => `audit/${String(atMs).padStart(15, "0")}-${unique}`,
+  audits: "audit/",
+  /** OperatorRecord by name. */
+  operator: (name: string): string => `operators/${name}`,
+  operators: "operators/",
+  /** {planEpoch}. */
+  epoch: "coordinator/epoch",
+} as const;
