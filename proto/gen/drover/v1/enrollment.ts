@@ -57,6 +57,8 @@ export interface NodeCredential {
   natsCaPem: string;
   /** Counts renewals of this identity; a clone shows as a counter that goes back. */
   renewalCounter: number;
+  /** Where NodeSession and Renew are served over mTLS, "host:port"; the enrolment endpoint serves server TLS only. */
+  sessionEndpoint: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -259,6 +261,7 @@ function createBaseNodeCredential(): NodeCredential {
     natsUserJwt: "",
     natsCaPem: "",
     renewalCounter: 0,
+    sessionEndpoint: "",
     _unknownFields: {},
   };
 }
@@ -282,6 +285,9 @@ export const NodeCredential: MessageFns<NodeCredential> = {
     }
     if (message.renewalCounter !== 0) {
       writer.uint32(48).uint64(message.renewalCounter);
+    }
+    if (message.sessionEndpoint !== "") {
+      writer.uint32(58).string(message.sessionEndpoint);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -355,6 +361,14 @@ export const NodeCredential: MessageFns<NodeCredential> = {
             message.renewalCounter = longToNumber(reader.uint64());
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.sessionEndpoint = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -386,6 +400,7 @@ export const NodeCredential: MessageFns<NodeCredential> = {
     message.natsUserJwt = object.natsUserJwt ?? "";
     message.natsCaPem = object.natsCaPem ?? "";
     message.renewalCounter = object.renewalCounter ?? 0;
+    message.sessionEndpoint = object.sessionEndpoint ?? "";
     return message;
   },
 };
