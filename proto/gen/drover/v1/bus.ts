@@ -152,10 +152,10 @@ export const Heartbeat: MessageFns<Heartbeat> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Heartbeat>, I>>(base?: I): Heartbeat {
-    return Heartbeat.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Heartbeat>): Heartbeat {
+    return Heartbeat.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Heartbeat>, I>>(object: I): Heartbeat {
+  fromPartial(object: DeepPartial<Heartbeat>): Heartbeat {
     const message = createBaseHeartbeat();
     message.seq = object.seq ?? 0;
     message.observedGeneration = object.observedGeneration ?? 0;
@@ -239,10 +239,10 @@ export const ToNode: MessageFns<ToNode> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ToNode>, I>>(base?: I): ToNode {
-    return ToNode.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ToNode>): ToNode {
+    return ToNode.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ToNode>, I>>(object: I): ToNode {
+  fromPartial(object: DeepPartial<ToNode>): ToNode {
     const message = createBaseToNode();
     switch (object.body?.$case) {
       case "wake": {
@@ -345,10 +345,10 @@ export const Wake: MessageFns<Wake> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Wake>, I>>(base?: I): Wake {
-    return Wake.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Wake>): Wake {
+    return Wake.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Wake>, I>>(object: I): Wake {
+  fromPartial(object: DeepPartial<Wake>): Wake {
     const message = createBaseWake();
     message.generation = object.generation ?? 0;
     message.delayMs = object.delayMs ?? 0;
@@ -429,10 +429,10 @@ export const Ack: MessageFns<Ack> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Ack>, I>>(base?: I): Ack {
-    return Ack.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Ack>): Ack {
+    return Ack.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Ack>, I>>(object: I): Ack {
+  fromPartial(object: DeepPartial<Ack>): Ack {
     const message = createBaseAck();
     message.outboxEpoch = object.outboxEpoch ?? Buffer.alloc(0);
     message.seq = object.seq ?? 0;
@@ -523,10 +523,10 @@ export const Budget: MessageFns<Budget> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Budget>, I>>(base?: I): Budget {
-    return Budget.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Budget>): Budget {
+    return Budget.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Budget>, I>>(object: I): Budget {
+  fromPartial(object: DeepPartial<Budget>): Budget {
     const message = createBaseBudget();
     message.heartbeatIntervalMs = object.heartbeatIntervalMs ?? 0;
     message.minReportIntervalMs = object.minReportIntervalMs ?? 0;
@@ -544,10 +544,6 @@ export type DeepPartial<T> = T extends Builtin ? T
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-type KeysOfUnion<T> = T extends T ? keyof T : never;
-export type Exact<P, I extends P> = P extends Builtin ? P
-  : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
-
 function longToNumber(int64: { toString(): string }): number {
   const num = globalThis.Number(int64.toString());
   if (num > globalThis.Number.MAX_SAFE_INTEGER) {
@@ -562,6 +558,6 @@ function longToNumber(int64: { toString(): string }): number {
 export interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
-  create<I extends Exact<DeepPartial<T>, I>>(base?: I): T;
-  fromPartial<I extends Exact<DeepPartial<T>, I>>(object: I): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }

@@ -237,10 +237,10 @@ export const EnrollRequest: MessageFns<EnrollRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<EnrollRequest>, I>>(base?: I): EnrollRequest {
-    return EnrollRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<EnrollRequest>): EnrollRequest {
+    return EnrollRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<EnrollRequest>, I>>(object: I): EnrollRequest {
+  fromPartial(object: DeepPartial<EnrollRequest>): EnrollRequest {
     const message = createBaseEnrollRequest();
     message.joinToken = object.joinToken ?? "";
     message.csr = object.csr ?? Buffer.alloc(0);
@@ -389,10 +389,10 @@ export const NodeCredential: MessageFns<NodeCredential> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<NodeCredential>, I>>(base?: I): NodeCredential {
-    return NodeCredential.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<NodeCredential>): NodeCredential {
+    return NodeCredential.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<NodeCredential>, I>>(object: I): NodeCredential {
+  fromPartial(object: DeepPartial<NodeCredential>): NodeCredential {
     const message = createBaseNodeCredential();
     message.certificateChain = object.certificateChain?.map((e) => e) || [];
     message.caBundle = object.caBundle?.map((e) => e) || [];
@@ -477,10 +477,10 @@ export const EnrollResponse: MessageFns<EnrollResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<EnrollResponse>, I>>(base?: I): EnrollResponse {
-    return EnrollResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<EnrollResponse>): EnrollResponse {
+    return EnrollResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<EnrollResponse>, I>>(object: I): EnrollResponse {
+  fromPartial(object: DeepPartial<EnrollResponse>): EnrollResponse {
     const message = createBaseEnrollResponse();
     message.nodeId = object.nodeId ?? "";
     message.credential = (object.credential !== undefined && object.credential !== null)
@@ -573,10 +573,10 @@ export const RenewRequest: MessageFns<RenewRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<RenewRequest>, I>>(base?: I): RenewRequest {
-    return RenewRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<RenewRequest>): RenewRequest {
+    return RenewRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<RenewRequest>, I>>(object: I): RenewRequest {
+  fromPartial(object: DeepPartial<RenewRequest>): RenewRequest {
     const message = createBaseRenewRequest();
     message.csr = object.csr ?? Buffer.alloc(0);
     message.natsPublicKey = object.natsPublicKey ?? "";
@@ -646,10 +646,10 @@ export const RenewResponse: MessageFns<RenewResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<RenewResponse>, I>>(base?: I): RenewResponse {
-    return RenewResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<RenewResponse>): RenewResponse {
+    return RenewResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<RenewResponse>, I>>(object: I): RenewResponse {
+  fromPartial(object: DeepPartial<RenewResponse>): RenewResponse {
     const message = createBaseRenewResponse();
     message.credential = (object.credential !== undefined && object.credential !== null)
       ? NodeCredential.fromPartial(object.credential)
@@ -770,10 +770,10 @@ export const RecoverRequest: MessageFns<RecoverRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<RecoverRequest>, I>>(base?: I): RecoverRequest {
-    return RecoverRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<RecoverRequest>): RecoverRequest {
+    return RecoverRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<RecoverRequest>, I>>(object: I): RecoverRequest {
+  fromPartial(object: DeepPartial<RecoverRequest>): RecoverRequest {
     const message = createBaseRecoverRequest();
     message.certificate = object.certificate ?? Buffer.alloc(0);
     message.csr = object.csr ?? Buffer.alloc(0);
@@ -845,10 +845,10 @@ export const RecoverResponse: MessageFns<RecoverResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<RecoverResponse>, I>>(base?: I): RecoverResponse {
-    return RecoverResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<RecoverResponse>): RecoverResponse {
+    return RecoverResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<RecoverResponse>, I>>(object: I): RecoverResponse {
+  fromPartial(object: DeepPartial<RecoverResponse>): RecoverResponse {
     const message = createBaseRecoverResponse();
     message.credential = (object.credential !== undefined && object.credential !== null)
       ? NodeCredential.fromPartial(object.credential)
@@ -966,10 +966,6 @@ export type DeepPartial<T> = T extends Builtin ? T
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-type KeysOfUnion<T> = T extends T ? keyof T : never;
-export type Exact<P, I extends P> = P extends Builtin ? P
-  : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
-
 function longToNumber(int64: { toString(): string }): number {
   const num = globalThis.Number(int64.toString());
   if (num > globalThis.Number.MAX_SAFE_INTEGER) {
@@ -984,6 +980,6 @@ function longToNumber(int64: { toString(): string }): number {
 export interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
-  create<I extends Exact<DeepPartial<T>, I>>(base?: I): T;
-  fromPartial<I extends Exact<DeepPartial<T>, I>>(object: I): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }

@@ -354,10 +354,10 @@ export const WhoAmIRequest: MessageFns<WhoAmIRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<WhoAmIRequest>, I>>(base?: I): WhoAmIRequest {
-    return WhoAmIRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<WhoAmIRequest>): WhoAmIRequest {
+    return WhoAmIRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<WhoAmIRequest>, I>>(_: I): WhoAmIRequest {
+  fromPartial(_: DeepPartial<WhoAmIRequest>): WhoAmIRequest {
     const message = createBaseWhoAmIRequest();
     return message;
   },
@@ -446,10 +446,10 @@ export const WhoAmIResponse: MessageFns<WhoAmIResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<WhoAmIResponse>, I>>(base?: I): WhoAmIResponse {
-    return WhoAmIResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<WhoAmIResponse>): WhoAmIResponse {
+    return WhoAmIResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<WhoAmIResponse>, I>>(object: I): WhoAmIResponse {
+  fromPartial(object: DeepPartial<WhoAmIResponse>): WhoAmIResponse {
     const message = createBaseWhoAmIResponse();
     message.name = object.name ?? "";
     message.role = object.role ?? "";
@@ -552,10 +552,10 @@ export const ResourceObject: MessageFns<ResourceObject> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ResourceObject>, I>>(base?: I): ResourceObject {
-    return ResourceObject.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ResourceObject>): ResourceObject {
+    return ResourceObject.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ResourceObject>, I>>(object: I): ResourceObject {
+  fromPartial(object: DeepPartial<ResourceObject>): ResourceObject {
     const message = createBaseResourceObject();
     message.kind = object.kind ?? "";
     message.name = object.name ?? "";
@@ -637,10 +637,10 @@ export const GetObjectRequest: MessageFns<GetObjectRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<GetObjectRequest>, I>>(base?: I): GetObjectRequest {
-    return GetObjectRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<GetObjectRequest>): GetObjectRequest {
+    return GetObjectRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<GetObjectRequest>, I>>(object: I): GetObjectRequest {
+  fromPartial(object: DeepPartial<GetObjectRequest>): GetObjectRequest {
     const message = createBaseGetObjectRequest();
     message.kind = object.kind ?? "";
     message.name = object.name ?? "";
@@ -709,10 +709,10 @@ export const GetObjectResponse: MessageFns<GetObjectResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<GetObjectResponse>, I>>(base?: I): GetObjectResponse {
-    return GetObjectResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<GetObjectResponse>): GetObjectResponse {
+    return GetObjectResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<GetObjectResponse>, I>>(object: I): GetObjectResponse {
+  fromPartial(object: DeepPartial<GetObjectResponse>): GetObjectResponse {
     const message = createBaseGetObjectResponse();
     message.object = (object.object !== undefined && object.object !== null)
       ? ResourceObject.fromPartial(object.object)
@@ -793,10 +793,10 @@ export const ListObjectsRequest: MessageFns<ListObjectsRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ListObjectsRequest>, I>>(base?: I): ListObjectsRequest {
-    return ListObjectsRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ListObjectsRequest>): ListObjectsRequest {
+    return ListObjectsRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ListObjectsRequest>, I>>(object: I): ListObjectsRequest {
+  fromPartial(object: DeepPartial<ListObjectsRequest>): ListObjectsRequest {
     const message = createBaseListObjectsRequest();
     message.kind = object.kind ?? "";
     message.labelSelector = object.labelSelector ?? "";
@@ -876,10 +876,10 @@ export const ListObjectsResponse: MessageFns<ListObjectsResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ListObjectsResponse>, I>>(base?: I): ListObjectsResponse {
-    return ListObjectsResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ListObjectsResponse>): ListObjectsResponse {
+    return ListObjectsResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ListObjectsResponse>, I>>(object: I): ListObjectsResponse {
+  fromPartial(object: DeepPartial<ListObjectsResponse>): ListObjectsResponse {
     const message = createBaseListObjectsResponse();
     message.objects = object.objects?.map((e) => ResourceObject.fromPartial(e)) || [];
     message.revision = object.revision ?? 0;
@@ -981,10 +981,10 @@ export const WatchObjectsRequest: MessageFns<WatchObjectsRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<WatchObjectsRequest>, I>>(base?: I): WatchObjectsRequest {
-    return WatchObjectsRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<WatchObjectsRequest>): WatchObjectsRequest {
+    return WatchObjectsRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<WatchObjectsRequest>, I>>(object: I): WatchObjectsRequest {
+  fromPartial(object: DeepPartial<WatchObjectsRequest>): WatchObjectsRequest {
     const message = createBaseWatchObjectsRequest();
     message.kind = object.kind ?? "";
     message.labelSelector = object.labelSelector ?? "";
@@ -1077,10 +1077,10 @@ export const WatchObjectsResponse: MessageFns<WatchObjectsResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<WatchObjectsResponse>, I>>(base?: I): WatchObjectsResponse {
-    return WatchObjectsResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<WatchObjectsResponse>): WatchObjectsResponse {
+    return WatchObjectsResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<WatchObjectsResponse>, I>>(object: I): WatchObjectsResponse {
+  fromPartial(object: DeepPartial<WatchObjectsResponse>): WatchObjectsResponse {
     const message = createBaseWatchObjectsResponse();
     message.type = object.type ?? 0;
     message.object = (object.object !== undefined && object.object !== null)
@@ -1174,10 +1174,10 @@ export const ApplyObjectRequest: MessageFns<ApplyObjectRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ApplyObjectRequest>, I>>(base?: I): ApplyObjectRequest {
-    return ApplyObjectRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ApplyObjectRequest>): ApplyObjectRequest {
+    return ApplyObjectRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ApplyObjectRequest>, I>>(object: I): ApplyObjectRequest {
+  fromPartial(object: DeepPartial<ApplyObjectRequest>): ApplyObjectRequest {
     const message = createBaseApplyObjectRequest();
     message.json = object.json ?? Buffer.alloc(0);
     message.dryRun = object.dryRun ?? 0;
@@ -1291,10 +1291,10 @@ export const ApplyObjectResponse: MessageFns<ApplyObjectResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ApplyObjectResponse>, I>>(base?: I): ApplyObjectResponse {
-    return ApplyObjectResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ApplyObjectResponse>): ApplyObjectResponse {
+    return ApplyObjectResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ApplyObjectResponse>, I>>(object: I): ApplyObjectResponse {
+  fromPartial(object: DeepPartial<ApplyObjectResponse>): ApplyObjectResponse {
     const message = createBaseApplyObjectResponse();
     message.outcome = object.outcome ?? 0;
     message.object = (object.object !== undefined && object.object !== null)
@@ -1401,10 +1401,10 @@ export const DeleteObjectRequest: MessageFns<DeleteObjectRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<DeleteObjectRequest>, I>>(base?: I): DeleteObjectRequest {
-    return DeleteObjectRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<DeleteObjectRequest>): DeleteObjectRequest {
+    return DeleteObjectRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<DeleteObjectRequest>, I>>(object: I): DeleteObjectRequest {
+  fromPartial(object: DeepPartial<DeleteObjectRequest>): DeleteObjectRequest {
     const message = createBaseDeleteObjectRequest();
     message.kind = object.kind ?? "";
     message.name = object.name ?? "";
@@ -1475,10 +1475,10 @@ export const DeleteObjectResponse: MessageFns<DeleteObjectResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<DeleteObjectResponse>, I>>(base?: I): DeleteObjectResponse {
-    return DeleteObjectResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<DeleteObjectResponse>): DeleteObjectResponse {
+    return DeleteObjectResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<DeleteObjectResponse>, I>>(object: I): DeleteObjectResponse {
+  fromPartial(object: DeepPartial<DeleteObjectResponse>): DeleteObjectResponse {
     const message = createBaseDeleteObjectResponse();
     message.object = (object.object !== undefined && object.object !== null)
       ? ResourceObject.fromPartial(object.object)
@@ -1559,10 +1559,10 @@ export const DryRunOnNodesRequest: MessageFns<DryRunOnNodesRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<DryRunOnNodesRequest>, I>>(base?: I): DryRunOnNodesRequest {
-    return DryRunOnNodesRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<DryRunOnNodesRequest>): DryRunOnNodesRequest {
+    return DryRunOnNodesRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<DryRunOnNodesRequest>, I>>(object: I): DryRunOnNodesRequest {
+  fromPartial(object: DeepPartial<DryRunOnNodesRequest>): DryRunOnNodesRequest {
     const message = createBaseDryRunOnNodesRequest();
     message.manifests = object.manifests?.map((e) => e) || [];
     message.maxNodes = object.maxNodes ?? 0;
@@ -1675,10 +1675,10 @@ export const DryRunOnNodesResponse: MessageFns<DryRunOnNodesResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<DryRunOnNodesResponse>, I>>(base?: I): DryRunOnNodesResponse {
-    return DryRunOnNodesResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<DryRunOnNodesResponse>): DryRunOnNodesResponse {
+    return DryRunOnNodesResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<DryRunOnNodesResponse>, I>>(object: I): DryRunOnNodesResponse {
+  fromPartial(object: DeepPartial<DryRunOnNodesResponse>): DryRunOnNodesResponse {
     const message = createBaseDryRunOnNodesResponse();
     message.nodeId = object.nodeId ?? "";
     message.nodeName = object.nodeName ?? "";
@@ -1775,10 +1775,10 @@ export const CreateJoinTokenRequest: MessageFns<CreateJoinTokenRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<CreateJoinTokenRequest>, I>>(base?: I): CreateJoinTokenRequest {
-    return CreateJoinTokenRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<CreateJoinTokenRequest>): CreateJoinTokenRequest {
+    return CreateJoinTokenRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<CreateJoinTokenRequest>, I>>(object: I): CreateJoinTokenRequest {
+  fromPartial(object: DeepPartial<CreateJoinTokenRequest>): CreateJoinTokenRequest {
     const message = createBaseCreateJoinTokenRequest();
     message.ttlSeconds = object.ttlSeconds ?? 0;
     message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
@@ -1867,14 +1867,10 @@ export const CreateJoinTokenRequest_LabelsEntry: MessageFns<CreateJoinTokenReque
     }
   },
 
-  create<I extends Exact<DeepPartial<CreateJoinTokenRequest_LabelsEntry>, I>>(
-    base?: I,
-  ): CreateJoinTokenRequest_LabelsEntry {
-    return CreateJoinTokenRequest_LabelsEntry.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<CreateJoinTokenRequest_LabelsEntry>): CreateJoinTokenRequest_LabelsEntry {
+    return CreateJoinTokenRequest_LabelsEntry.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<CreateJoinTokenRequest_LabelsEntry>, I>>(
-    object: I,
-  ): CreateJoinTokenRequest_LabelsEntry {
+  fromPartial(object: DeepPartial<CreateJoinTokenRequest_LabelsEntry>): CreateJoinTokenRequest_LabelsEntry {
     const message = createBaseCreateJoinTokenRequest_LabelsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
@@ -1987,10 +1983,10 @@ export const CreateJoinTokenResponse: MessageFns<CreateJoinTokenResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<CreateJoinTokenResponse>, I>>(base?: I): CreateJoinTokenResponse {
-    return CreateJoinTokenResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<CreateJoinTokenResponse>): CreateJoinTokenResponse {
+    return CreateJoinTokenResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<CreateJoinTokenResponse>, I>>(object: I): CreateJoinTokenResponse {
+  fromPartial(object: DeepPartial<CreateJoinTokenResponse>): CreateJoinTokenResponse {
     const message = createBaseCreateJoinTokenResponse();
     message.joinToken = object.joinToken ?? "";
     message.id = object.id ?? "";
@@ -2073,10 +2069,10 @@ export const RevokeNodeRequest: MessageFns<RevokeNodeRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<RevokeNodeRequest>, I>>(base?: I): RevokeNodeRequest {
-    return RevokeNodeRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<RevokeNodeRequest>): RevokeNodeRequest {
+    return RevokeNodeRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<RevokeNodeRequest>, I>>(object: I): RevokeNodeRequest {
+  fromPartial(object: DeepPartial<RevokeNodeRequest>): RevokeNodeRequest {
     const message = createBaseRevokeNodeRequest();
     message.node = object.node ?? "";
     message.reason = object.reason ?? "";
@@ -2145,10 +2141,10 @@ export const RevokeNodeResponse: MessageFns<RevokeNodeResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<RevokeNodeResponse>, I>>(base?: I): RevokeNodeResponse {
-    return RevokeNodeResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<RevokeNodeResponse>): RevokeNodeResponse {
+    return RevokeNodeResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<RevokeNodeResponse>, I>>(object: I): RevokeNodeResponse {
+  fromPartial(object: DeepPartial<RevokeNodeResponse>): RevokeNodeResponse {
     const message = createBaseRevokeNodeResponse();
     message.nodeId = object.nodeId ?? "";
     return message;
@@ -2238,10 +2234,10 @@ export const FetchLogsRequest: MessageFns<FetchLogsRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<FetchLogsRequest>, I>>(base?: I): FetchLogsRequest {
-    return FetchLogsRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<FetchLogsRequest>): FetchLogsRequest {
+    return FetchLogsRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<FetchLogsRequest>, I>>(object: I): FetchLogsRequest {
+  fromPartial(object: DeepPartial<FetchLogsRequest>): FetchLogsRequest {
     const message = createBaseFetchLogsRequest();
     message.node = object.node ?? "";
     message.step = object.step ?? "";
@@ -2311,10 +2307,10 @@ export const FetchLogsResponse: MessageFns<FetchLogsResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<FetchLogsResponse>, I>>(base?: I): FetchLogsResponse {
-    return FetchLogsResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<FetchLogsResponse>): FetchLogsResponse {
+    return FetchLogsResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<FetchLogsResponse>, I>>(object: I): FetchLogsResponse {
+  fromPartial(object: DeepPartial<FetchLogsResponse>): FetchLogsResponse {
     const message = createBaseFetchLogsResponse();
     message.chunk = object.chunk ?? Buffer.alloc(0);
     return message;
@@ -2382,10 +2378,10 @@ export const WatchProgressRequest: MessageFns<WatchProgressRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<WatchProgressRequest>, I>>(base?: I): WatchProgressRequest {
-    return WatchProgressRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<WatchProgressRequest>): WatchProgressRequest {
+    return WatchProgressRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<WatchProgressRequest>, I>>(object: I): WatchProgressRequest {
+  fromPartial(object: DeepPartial<WatchProgressRequest>): WatchProgressRequest {
     const message = createBaseWatchProgressRequest();
     message.labelSelector = object.labelSelector ?? "";
     return message;
@@ -2486,10 +2482,10 @@ export const WatchProgressResponse: MessageFns<WatchProgressResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<WatchProgressResponse>, I>>(base?: I): WatchProgressResponse {
-    return WatchProgressResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<WatchProgressResponse>): WatchProgressResponse {
+    return WatchProgressResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<WatchProgressResponse>, I>>(object: I): WatchProgressResponse {
+  fromPartial(object: DeepPartial<WatchProgressResponse>): WatchProgressResponse {
     const message = createBaseWatchProgressResponse();
     message.nodeId = object.nodeId ?? "";
     message.nodeName = object.nodeName ?? "";
@@ -2573,10 +2569,10 @@ export const ListAuditRequest: MessageFns<ListAuditRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ListAuditRequest>, I>>(base?: I): ListAuditRequest {
-    return ListAuditRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ListAuditRequest>): ListAuditRequest {
+    return ListAuditRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ListAuditRequest>, I>>(object: I): ListAuditRequest {
+  fromPartial(object: DeepPartial<ListAuditRequest>): ListAuditRequest {
     const message = createBaseListAuditRequest();
     message.limit = object.limit ?? 0;
     message.actor = object.actor ?? "";
@@ -2700,10 +2696,10 @@ export const AuditRecord: MessageFns<AuditRecord> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<AuditRecord>, I>>(base?: I): AuditRecord {
-    return AuditRecord.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<AuditRecord>): AuditRecord {
+    return AuditRecord.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<AuditRecord>, I>>(object: I): AuditRecord {
+  fromPartial(object: DeepPartial<AuditRecord>): AuditRecord {
     const message = createBaseAuditRecord();
     message.atMs = object.atMs ?? 0;
     message.actor = object.actor ?? "";
@@ -2776,10 +2772,10 @@ export const ListAuditResponse: MessageFns<ListAuditResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ListAuditResponse>, I>>(base?: I): ListAuditResponse {
-    return ListAuditResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ListAuditResponse>): ListAuditResponse {
+    return ListAuditResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ListAuditResponse>, I>>(object: I): ListAuditResponse {
+  fromPartial(object: DeepPartial<ListAuditResponse>): ListAuditResponse {
     const message = createBaseListAuditResponse();
     message.records = object.records?.map((e) => AuditRecord.fromPartial(e)) || [];
     return message;
@@ -3096,10 +3092,6 @@ export type DeepPartial<T> = T extends Builtin ? T
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-type KeysOfUnion<T> = T extends T ? keyof T : never;
-export type Exact<P, I extends P> = P extends Builtin ? P
-  : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
-
 function longToNumber(int64: { toString(): string }): number {
   const num = globalThis.Number(int64.toString());
   if (num > globalThis.Number.MAX_SAFE_INTEGER) {
@@ -3114,6 +3106,6 @@ function longToNumber(int64: { toString(): string }): number {
 export interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
-  create<I extends Exact<DeepPartial<T>, I>>(base?: I): T;
-  fromPartial<I extends Exact<DeepPartial<T>, I>>(object: I): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }

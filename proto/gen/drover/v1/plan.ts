@@ -268,10 +268,10 @@ export const SignedPlan: MessageFns<SignedPlan> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<SignedPlan>, I>>(base?: I): SignedPlan {
-    return SignedPlan.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<SignedPlan>): SignedPlan {
+    return SignedPlan.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<SignedPlan>, I>>(object: I): SignedPlan {
+  fromPartial(object: DeepPartial<SignedPlan>): SignedPlan {
     const message = createBaseSignedPlan();
     message.plan = object.plan ?? Buffer.alloc(0);
     message.signatures = object.signatures?.map((e) => Signature.fromPartial(e)) || [];
@@ -351,10 +351,10 @@ export const Signature: MessageFns<Signature> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Signature>, I>>(base?: I): Signature {
-    return Signature.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Signature>): Signature {
+    return Signature.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Signature>, I>>(object: I): Signature {
+  fromPartial(object: DeepPartial<Signature>): Signature {
     const message = createBaseSignature();
     message.keyId = object.keyId ?? Buffer.alloc(0);
     message.value = object.value ?? Buffer.alloc(0);
@@ -534,10 +534,10 @@ export const Plan: MessageFns<Plan> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Plan>, I>>(base?: I): Plan {
-    return Plan.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Plan>): Plan {
+    return Plan.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Plan>, I>>(object: I): Plan {
+  fromPartial(object: DeepPartial<Plan>): Plan {
     const message = createBasePlan();
     message.nodeId = object.nodeId ?? "";
     message.planEpoch = object.planEpoch ?? 0;
@@ -649,10 +649,10 @@ export const Step: MessageFns<Step> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Step>, I>>(base?: I): Step {
-    return Step.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Step>): Step {
+    return Step.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Step>, I>>(object: I): Step {
+  fromPartial(object: DeepPartial<Step>): Step {
     const message = createBaseStep();
     message.id = object.id ?? "";
     switch (object.spec?.$case) {
@@ -743,10 +743,10 @@ export const SysctlSpec: MessageFns<SysctlSpec> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<SysctlSpec>, I>>(base?: I): SysctlSpec {
-    return SysctlSpec.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<SysctlSpec>): SysctlSpec {
+    return SysctlSpec.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<SysctlSpec>, I>>(object: I): SysctlSpec {
+  fromPartial(object: DeepPartial<SysctlSpec>): SysctlSpec {
     const message = createBaseSysctlSpec();
     message.values = (globalThis.Object.entries(object.values ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
@@ -833,10 +833,10 @@ export const SysctlSpec_ValuesEntry: MessageFns<SysctlSpec_ValuesEntry> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<SysctlSpec_ValuesEntry>, I>>(base?: I): SysctlSpec_ValuesEntry {
-    return SysctlSpec_ValuesEntry.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<SysctlSpec_ValuesEntry>): SysctlSpec_ValuesEntry {
+    return SysctlSpec_ValuesEntry.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<SysctlSpec_ValuesEntry>, I>>(object: I): SysctlSpec_ValuesEntry {
+  fromPartial(object: DeepPartial<SysctlSpec_ValuesEntry>): SysctlSpec_ValuesEntry {
     const message = createBaseSysctlSpec_ValuesEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
@@ -1016,10 +1016,10 @@ export const ContainerdSpec: MessageFns<ContainerdSpec> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ContainerdSpec>, I>>(base?: I): ContainerdSpec {
-    return ContainerdSpec.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ContainerdSpec>): ContainerdSpec {
+    return ContainerdSpec.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ContainerdSpec>, I>>(object: I): ContainerdSpec {
+  fromPartial(object: DeepPartial<ContainerdSpec>): ContainerdSpec {
     const message = createBaseContainerdSpec();
     message.sandboxImage = object.sandboxImage ?? "";
     message.systemdCgroup = object.systemdCgroup ?? undefined;
@@ -1118,10 +1118,10 @@ export const RegistryHost: MessageFns<RegistryHost> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<RegistryHost>, I>>(base?: I): RegistryHost {
-    return RegistryHost.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<RegistryHost>): RegistryHost {
+    return RegistryHost.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<RegistryHost>, I>>(object: I): RegistryHost {
+  fromPartial(object: DeepPartial<RegistryHost>): RegistryHost {
     const message = createBaseRegistryHost();
     message.host = object.host ?? "";
     message.server = object.server ?? "";
@@ -1235,10 +1235,10 @@ export const RegistryMirror: MessageFns<RegistryMirror> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<RegistryMirror>, I>>(base?: I): RegistryMirror {
-    return RegistryMirror.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<RegistryMirror>): RegistryMirror {
+    return RegistryMirror.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<RegistryMirror>, I>>(object: I): RegistryMirror {
+  fromPartial(object: DeepPartial<RegistryMirror>): RegistryMirror {
     const message = createBaseRegistryMirror();
     message.url = object.url ?? "";
     message.capabilities = object.capabilities?.map((e) => e) || [];
@@ -1335,10 +1335,10 @@ export const ContainerdRuntime: MessageFns<ContainerdRuntime> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ContainerdRuntime>, I>>(base?: I): ContainerdRuntime {
-    return ContainerdRuntime.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ContainerdRuntime>): ContainerdRuntime {
+    return ContainerdRuntime.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ContainerdRuntime>, I>>(object: I): ContainerdRuntime {
+  fromPartial(object: DeepPartial<ContainerdRuntime>): ContainerdRuntime {
     const message = createBaseContainerdRuntime();
     message.name = object.name ?? "";
     message.runtimeType = object.runtimeType ?? "";
@@ -1427,12 +1427,10 @@ export const ContainerdRuntime_OptionsEntry: MessageFns<ContainerdRuntime_Option
     }
   },
 
-  create<I extends Exact<DeepPartial<ContainerdRuntime_OptionsEntry>, I>>(base?: I): ContainerdRuntime_OptionsEntry {
-    return ContainerdRuntime_OptionsEntry.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ContainerdRuntime_OptionsEntry>): ContainerdRuntime_OptionsEntry {
+    return ContainerdRuntime_OptionsEntry.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ContainerdRuntime_OptionsEntry>, I>>(
-    object: I,
-  ): ContainerdRuntime_OptionsEntry {
+  fromPartial(object: DeepPartial<ContainerdRuntime_OptionsEntry>): ContainerdRuntime_OptionsEntry {
     const message = createBaseContainerdRuntime_OptionsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
@@ -1534,10 +1532,10 @@ export const ImagesSpec: MessageFns<ImagesSpec> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ImagesSpec>, I>>(base?: I): ImagesSpec {
-    return ImagesSpec.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ImagesSpec>): ImagesSpec {
+    return ImagesSpec.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ImagesSpec>, I>>(object: I): ImagesSpec {
+  fromPartial(object: DeepPartial<ImagesSpec>): ImagesSpec {
     const message = createBaseImagesSpec();
     message.images = object.images?.map((e) => LockedImage.fromPartial(e)) || [];
     message.maxParallel = object.maxParallel ?? 0;
@@ -1652,10 +1650,10 @@ export const LockedImage: MessageFns<LockedImage> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<LockedImage>, I>>(base?: I): LockedImage {
-    return LockedImage.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<LockedImage>): LockedImage {
+    return LockedImage.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<LockedImage>, I>>(object: I): LockedImage {
+  fromPartial(object: DeepPartial<LockedImage>): LockedImage {
     const message = createBaseLockedImage();
     message.name = object.name ?? "";
     message.digest = object.digest ?? "";
@@ -1675,10 +1673,6 @@ export type DeepPartial<T> = T extends Builtin ? T
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-type KeysOfUnion<T> = T extends T ? keyof T : never;
-export type Exact<P, I extends P> = P extends Builtin ? P
-  : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
-
 function longToNumber(int64: { toString(): string }): number {
   const num = globalThis.Number(int64.toString());
   if (num > globalThis.Number.MAX_SAFE_INTEGER) {
@@ -1693,6 +1687,6 @@ function longToNumber(int64: { toString(): string }): number {
 export interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
-  create<I extends Exact<DeepPartial<T>, I>>(base?: I): T;
-  fromPartial<I extends Exact<DeepPartial<T>, I>>(object: I): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }

@@ -362,10 +362,10 @@ export const ReportBatch: MessageFns<ReportBatch> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ReportBatch>, I>>(base?: I): ReportBatch {
-    return ReportBatch.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ReportBatch>): ReportBatch {
+    return ReportBatch.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ReportBatch>, I>>(object: I): ReportBatch {
+  fromPartial(object: DeepPartial<ReportBatch>): ReportBatch {
     const message = createBaseReportBatch();
     message.nodeId = object.nodeId ?? "";
     message.outboxEpoch = object.outboxEpoch ?? Buffer.alloc(0);
@@ -581,10 +581,10 @@ export const Event: MessageFns<Event> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Event>, I>>(base?: I): Event {
-    return Event.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Event>): Event {
+    return Event.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Event>, I>>(object: I): Event {
+  fromPartial(object: DeepPartial<Event>): Event {
     const message = createBaseEvent();
     message.atMs = object.atMs ?? 0;
     message.generation = object.generation ?? 0;
@@ -744,10 +744,10 @@ export const AgentStarted: MessageFns<AgentStarted> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<AgentStarted>, I>>(base?: I): AgentStarted {
-    return AgentStarted.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<AgentStarted>): AgentStarted {
+    return AgentStarted.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<AgentStarted>, I>>(object: I): AgentStarted {
+  fromPartial(object: DeepPartial<AgentStarted>): AgentStarted {
     const message = createBaseAgentStarted();
     message.agentVersion = object.agentVersion ?? "";
     message.bootId = object.bootId ?? "";
@@ -817,10 +817,10 @@ export const PlanAccepted: MessageFns<PlanAccepted> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<PlanAccepted>, I>>(base?: I): PlanAccepted {
-    return PlanAccepted.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<PlanAccepted>): PlanAccepted {
+    return PlanAccepted.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<PlanAccepted>, I>>(object: I): PlanAccepted {
+  fromPartial(object: DeepPartial<PlanAccepted>): PlanAccepted {
     const message = createBasePlanAccepted();
     message.revision = object.revision ?? "";
     return message;
@@ -899,10 +899,10 @@ export const PlanRefused: MessageFns<PlanRefused> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<PlanRefused>, I>>(base?: I): PlanRefused {
-    return PlanRefused.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<PlanRefused>): PlanRefused {
+    return PlanRefused.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<PlanRefused>, I>>(object: I): PlanRefused {
+  fromPartial(object: DeepPartial<PlanRefused>): PlanRefused {
     const message = createBasePlanRefused();
     message.reason = object.reason ?? "";
     message.message = object.message ?? "";
@@ -1015,10 +1015,10 @@ export const PlanFinished: MessageFns<PlanFinished> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<PlanFinished>, I>>(base?: I): PlanFinished {
-    return PlanFinished.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<PlanFinished>): PlanFinished {
+    return PlanFinished.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<PlanFinished>, I>>(object: I): PlanFinished {
+  fromPartial(object: DeepPartial<PlanFinished>): PlanFinished {
     const message = createBasePlanFinished();
     message.revision = object.revision ?? "";
     message.outcome = object.outcome ?? 0;
@@ -1101,10 +1101,10 @@ export const StepStarted: MessageFns<StepStarted> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<StepStarted>, I>>(base?: I): StepStarted {
-    return StepStarted.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<StepStarted>): StepStarted {
+    return StepStarted.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<StepStarted>, I>>(object: I): StepStarted {
+  fromPartial(object: DeepPartial<StepStarted>): StepStarted {
     const message = createBaseStepStarted();
     message.step = object.step ?? "";
     message.changes = object.changes?.map((e) => Change.fromPartial(e)) || [];
@@ -1284,10 +1284,10 @@ export const StepResult: MessageFns<StepResult> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<StepResult>, I>>(base?: I): StepResult {
-    return StepResult.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<StepResult>): StepResult {
+    return StepResult.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<StepResult>, I>>(object: I): StepResult {
+  fromPartial(object: DeepPartial<StepResult>): StepResult {
     const message = createBaseStepResult();
     message.step = object.step ?? "";
     message.outcome = object.outcome ?? 0;
@@ -1408,10 +1408,10 @@ export const Change: MessageFns<Change> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Change>, I>>(base?: I): Change {
-    return Change.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Change>): Change {
+    return Change.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Change>, I>>(object: I): Change {
+  fromPartial(object: DeepPartial<Change>): Change {
     const message = createBaseChange();
     message.path = object.path ?? "";
     message.from = object.from ?? "";
@@ -1527,10 +1527,10 @@ export const ConditionReport: MessageFns<ConditionReport> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ConditionReport>, I>>(base?: I): ConditionReport {
-    return ConditionReport.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ConditionReport>): ConditionReport {
+    return ConditionReport.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ConditionReport>, I>>(object: I): ConditionReport {
+  fromPartial(object: DeepPartial<ConditionReport>): ConditionReport {
     const message = createBaseConditionReport();
     message.type = object.type ?? "";
     message.status = object.status ?? 0;
@@ -1624,10 +1624,10 @@ export const Drift: MessageFns<Drift> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Drift>, I>>(base?: I): Drift {
-    return Drift.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Drift>): Drift {
+    return Drift.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Drift>, I>>(object: I): Drift {
+  fromPartial(object: DeepPartial<Drift>): Drift {
     const message = createBaseDrift();
     message.step = object.step ?? "";
     message.changes = object.changes?.map((e) => Change.fromPartial(e)) || [];
@@ -1719,10 +1719,10 @@ export const Gap: MessageFns<Gap> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Gap>, I>>(base?: I): Gap {
-    return Gap.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Gap>): Gap {
+    return Gap.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Gap>, I>>(object: I): Gap {
+  fromPartial(object: DeepPartial<Gap>): Gap {
     const message = createBaseGap();
     message.droppedEvents = object.droppedEvents ?? 0;
     message.fromMs = object.fromMs ?? 0;
@@ -1792,10 +1792,10 @@ export const ImageInventory: MessageFns<ImageInventory> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ImageInventory>, I>>(base?: I): ImageInventory {
-    return ImageInventory.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ImageInventory>): ImageInventory {
+    return ImageInventory.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ImageInventory>, I>>(object: I): ImageInventory {
+  fromPartial(object: DeepPartial<ImageInventory>): ImageInventory {
     const message = createBaseImageInventory();
     message.images = object.images?.map((e) => ImageState.fromPartial(e)) || [];
     return message;
@@ -1896,10 +1896,10 @@ export const ImageState: MessageFns<ImageState> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ImageState>, I>>(base?: I): ImageState {
-    return ImageState.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ImageState>): ImageState {
+    return ImageState.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ImageState>, I>>(object: I): ImageState {
+  fromPartial(object: DeepPartial<ImageState>): ImageState {
     const message = createBaseImageState();
     message.name = object.name ?? "";
     message.digest = object.digest ?? "";
@@ -2168,10 +2168,10 @@ export const Facts: MessageFns<Facts> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Facts>, I>>(base?: I): Facts {
-    return Facts.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Facts>): Facts {
+    return Facts.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Facts>, I>>(object: I): Facts {
+  fromPartial(object: DeepPartial<Facts>): Facts {
     const message = createBaseFacts();
     message.hostname = object.hostname ?? "";
     message.bootId = object.bootId ?? "";
@@ -2274,10 +2274,10 @@ export const Facts_VersionsEntry: MessageFns<Facts_VersionsEntry> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Facts_VersionsEntry>, I>>(base?: I): Facts_VersionsEntry {
-    return Facts_VersionsEntry.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Facts_VersionsEntry>): Facts_VersionsEntry {
+    return Facts_VersionsEntry.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Facts_VersionsEntry>, I>>(object: I): Facts_VersionsEntry {
+  fromPartial(object: DeepPartial<Facts_VersionsEntry>): Facts_VersionsEntry {
     const message = createBaseFacts_VersionsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
@@ -2368,10 +2368,10 @@ export const Disk: MessageFns<Disk> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Disk>, I>>(base?: I): Disk {
-    return Disk.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Disk>): Disk {
+    return Disk.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Disk>, I>>(object: I): Disk {
+  fromPartial(object: DeepPartial<Disk>): Disk {
     const message = createBaseDisk();
     message.name = object.name ?? "";
     message.sizeBytes = object.sizeBytes ?? 0;
@@ -2474,10 +2474,10 @@ export const Nic: MessageFns<Nic> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Nic>, I>>(base?: I): Nic {
-    return Nic.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Nic>): Nic {
+    return Nic.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Nic>, I>>(object: I): Nic {
+  fromPartial(object: DeepPartial<Nic>): Nic {
     const message = createBaseNic();
     message.name = object.name ?? "";
     message.mac = object.mac ?? "";
@@ -2496,10 +2496,6 @@ export type DeepPartial<T> = T extends Builtin ? T
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-type KeysOfUnion<T> = T extends T ? keyof T : never;
-export type Exact<P, I extends P> = P extends Builtin ? P
-  : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
-
 function longToNumber(int64: { toString(): string }): number {
   const num = globalThis.Number(int64.toString());
   if (num > globalThis.Number.MAX_SAFE_INTEGER) {
@@ -2514,6 +2510,6 @@ function longToNumber(int64: { toString(): string }): number {
 export interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
-  create<I extends Exact<DeepPartial<T>, I>>(base?: I): T;
-  fromPartial<I extends Exact<DeepPartial<T>, I>>(object: I): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }

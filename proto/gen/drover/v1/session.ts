@@ -307,10 +307,10 @@ export const ConverseRequest: MessageFns<ConverseRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ConverseRequest>, I>>(base?: I): ConverseRequest {
-    return ConverseRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ConverseRequest>): ConverseRequest {
+    return ConverseRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ConverseRequest>, I>>(object: I): ConverseRequest {
+  fromPartial(object: DeepPartial<ConverseRequest>): ConverseRequest {
     const message = createBaseConverseRequest();
     switch (object.body?.$case) {
       case "hello": {
@@ -461,10 +461,10 @@ export const ConverseResponse: MessageFns<ConverseResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ConverseResponse>, I>>(base?: I): ConverseResponse {
-    return ConverseResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ConverseResponse>): ConverseResponse {
+    return ConverseResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ConverseResponse>, I>>(object: I): ConverseResponse {
+  fromPartial(object: DeepPartial<ConverseResponse>): ConverseResponse {
     const message = createBaseConverseResponse();
     switch (object.body?.$case) {
       case "welcome": {
@@ -552,10 +552,10 @@ export const Idle: MessageFns<Idle> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Idle>, I>>(base?: I): Idle {
-    return Idle.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Idle>): Idle {
+    return Idle.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Idle>, I>>(_: I): Idle {
+  fromPartial(_: DeepPartial<Idle>): Idle {
     const message = createBaseIdle();
     return message;
   },
@@ -733,10 +733,10 @@ export const Hello: MessageFns<Hello> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Hello>, I>>(base?: I): Hello {
-    return Hello.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Hello>): Hello {
+    return Hello.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Hello>, I>>(object: I): Hello {
+  fromPartial(object: DeepPartial<Hello>): Hello {
     const message = createBaseHello();
     message.agentVersion = object.agentVersion ?? "";
     message.bootId = object.bootId ?? "";
@@ -813,10 +813,10 @@ export const Welcome: MessageFns<Welcome> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Welcome>, I>>(base?: I): Welcome {
-    return Welcome.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Welcome>): Welcome {
+    return Welcome.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Welcome>, I>>(object: I): Welcome {
+  fromPartial(object: DeepPartial<Welcome>): Welcome {
     const message = createBaseWelcome();
     message.nowMs = object.nowMs ?? 0;
     return message;
@@ -884,10 +884,10 @@ export const ApplyPlan: MessageFns<ApplyPlan> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ApplyPlan>, I>>(base?: I): ApplyPlan {
-    return ApplyPlan.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ApplyPlan>): ApplyPlan {
+    return ApplyPlan.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ApplyPlan>, I>>(object: I): ApplyPlan {
+  fromPartial(object: DeepPartial<ApplyPlan>): ApplyPlan {
     const message = createBaseApplyPlan();
     message.signedPlan = (object.signedPlan !== undefined && object.signedPlan !== null)
       ? SignedPlan.fromPartial(object.signedPlan)
@@ -1001,10 +1001,10 @@ export const PlanAnswer: MessageFns<PlanAnswer> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<PlanAnswer>, I>>(base?: I): PlanAnswer {
-    return PlanAnswer.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<PlanAnswer>): PlanAnswer {
+    return PlanAnswer.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<PlanAnswer>, I>>(object: I): PlanAnswer {
+  fromPartial(object: DeepPartial<PlanAnswer>): PlanAnswer {
     const message = createBasePlanAnswer();
     message.planEpoch = object.planEpoch ?? 0;
     message.generation = object.generation ?? 0;
@@ -1087,10 +1087,10 @@ export const CancelPlan: MessageFns<CancelPlan> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<CancelPlan>, I>>(base?: I): CancelPlan {
-    return CancelPlan.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<CancelPlan>): CancelPlan {
+    return CancelPlan.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<CancelPlan>, I>>(object: I): CancelPlan {
+  fromPartial(object: DeepPartial<CancelPlan>): CancelPlan {
     const message = createBaseCancelPlan();
     message.planEpoch = object.planEpoch ?? 0;
     message.generation = object.generation ?? 0;
@@ -1225,10 +1225,10 @@ export const Progress: MessageFns<Progress> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Progress>, I>>(base?: I): Progress {
-    return Progress.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Progress>): Progress {
+    return Progress.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Progress>, I>>(object: I): Progress {
+  fromPartial(object: DeepPartial<Progress>): Progress {
     const message = createBaseProgress();
     message.generation = object.generation ?? 0;
     message.step = object.step ?? "";
@@ -1335,10 +1335,10 @@ export const CollectLogs: MessageFns<CollectLogs> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<CollectLogs>, I>>(base?: I): CollectLogs {
-    return CollectLogs.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<CollectLogs>): CollectLogs {
+    return CollectLogs.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<CollectLogs>, I>>(object: I): CollectLogs {
+  fromPartial(object: DeepPartial<CollectLogs>): CollectLogs {
     const message = createBaseCollectLogs();
     message.requestId = object.requestId ?? "";
     message.step = object.step ?? "";
@@ -1453,10 +1453,10 @@ export const LogChunk: MessageFns<LogChunk> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<LogChunk>, I>>(base?: I): LogChunk {
-    return LogChunk.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<LogChunk>): LogChunk {
+    return LogChunk.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<LogChunk>, I>>(object: I): LogChunk {
+  fromPartial(object: DeepPartial<LogChunk>): LogChunk {
     const message = createBaseLogChunk();
     message.requestId = object.requestId ?? "";
     message.offset = object.offset ?? 0;
@@ -1539,10 +1539,10 @@ export const DryRun: MessageFns<DryRun> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<DryRun>, I>>(base?: I): DryRun {
-    return DryRun.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<DryRun>): DryRun {
+    return DryRun.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<DryRun>, I>>(object: I): DryRun {
+  fromPartial(object: DeepPartial<DryRun>): DryRun {
     const message = createBaseDryRun();
     message.requestId = object.requestId ?? "";
     message.signedPlan = (object.signedPlan !== undefined && object.signedPlan !== null)
@@ -1646,10 +1646,10 @@ export const DryRunResult: MessageFns<DryRunResult> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<DryRunResult>, I>>(base?: I): DryRunResult {
-    return DryRunResult.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<DryRunResult>): DryRunResult {
+    return DryRunResult.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<DryRunResult>, I>>(object: I): DryRunResult {
+  fromPartial(object: DeepPartial<DryRunResult>): DryRunResult {
     const message = createBaseDryRunResult();
     message.requestId = object.requestId ?? "";
     message.steps = object.steps?.map((e) => StepDiff.fromPartial(e)) || [];
@@ -1753,10 +1753,10 @@ export const StepDiff: MessageFns<StepDiff> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<StepDiff>, I>>(base?: I): StepDiff {
-    return StepDiff.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<StepDiff>): StepDiff {
+    return StepDiff.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<StepDiff>, I>>(object: I): StepDiff {
+  fromPartial(object: DeepPartial<StepDiff>): StepDiff {
     const message = createBaseStepDiff();
     message.step = object.step ?? "";
     message.changes = object.changes?.map((e) => Change.fromPartial(e)) || [];
@@ -1807,10 +1807,6 @@ export type DeepPartial<T> = T extends Builtin ? T
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-type KeysOfUnion<T> = T extends T ? keyof T : never;
-export type Exact<P, I extends P> = P extends Builtin ? P
-  : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
-
 function longToNumber(int64: { toString(): string }): number {
   const num = globalThis.Number(int64.toString());
   if (num > globalThis.Number.MAX_SAFE_INTEGER) {
@@ -1825,6 +1821,6 @@ function longToNumber(int64: { toString(): string }): number {
 export interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
-  create<I extends Exact<DeepPartial<T>, I>>(base?: I): T;
-  fromPartial<I extends Exact<DeepPartial<T>, I>>(object: I): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }
