@@ -1,0 +1,147 @@
+/** containerd's image store and CRI in memory, named as the real one names images that were pulled or imported. */
+import type { Containerd, CriImage, ImageRecord, TransferProgress } from "../host/containerd-port.ts";
+import type { EffectLog } from "./effect-log.ts";
+
+export interface FakeContainerdOptions {
+  /** Default "1.7.20". From 1.7 on CRI tells pins. */
+  readonly version?: string;
+  readonly images?: readonly ImageRecord[];
+  /** What can be pulled: "name@digest" (no tag) to its size. */
+  readonly registry?: Readonly<Record<string, number>>;
+  /** What can be imported: absolute path to the names the archive brings, with digests. */
+  readonly archives?: Readonly<
+    Record<string, { readonly sizeBytes: number; readonly images: readonly { readonly name: string; readonly digest: string }[] }>
+  >;
+}
+
+const PIN_LABEL = "io.cri-containerd.pinned";
+
+export class FakeContainerd implements Containerd {
+  readonly #effects: EffectLog;
+  readonly #registry: Map<string, number>;
+  readonly #archives: NonNullable<FakeContainerdOptions["archives"]>;
+  readonly #images = new Map<string, ImageRecord>();
+  readonly #content = new Map<string, number>();
+  #version: string;
+  #criProblem: string | undefined;
+
+  constructor(effects: EffectLog, options: FakeContainerdOptions) {
+    this.#effects = effects;
+    this.#version = options.version ?? "1.7.20";
+    this.#registry = new Map(Object.entries(options.registry ?? {}));
+    this.#archives = options.archives ?? {};
+    for (const image of options.images ?? []) {
+      this.#images.set(image.name, image);
+      this.#content.set(image.digest, 1000);
+    }
+  }
+
+  /** By the test's hand: CRI answers not ready with this message; undefined: ready again. */
+  breakCri(message: string | undefined): void {
+    this.#criProblem = message;
+  }
+
+  setVersion(version: string): void {
+    this.#version = version;
+  }
+
+  /** By the test's hand: what the kubelet's garbage collection does to all names of that digest. */
+  collect(digest: string): void {
+    for (const [name, image] of this.#images) if (image.digest === digest) this.#images.delete(name);
+    this.#content.delete(digest);
+  }
+
+  get images(): readonly ImageRecord[] {
+    return [...this.#images.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  async version(signal: AbortSignal): Promise<string> {
+    this.#assertAnswers(signal);
+    return this.#version;
+  }
+
+  async criStatus(signal: AbortSignal): Promise<{ readonly isReady: boolean; readonly message: string }> {
+    this.#assertAnswers(signal);
+    return { isReady: this.#criProblem === undefined, message: this.#criProblem ?? "" };
+  }
+
+  async listImages(signal: AbortSignal): Promise<readonly ImageRecord[]> {
+    this.#assertAnswers(signal);
+    return this.images;
+  }
+
+  async listCriImages(signal: AbortSignal): Promise<readonly CriImage[]> {
+    this.#assertAnswers(signal);
+    const byDigest = Map.groupBy(
+      this.images.filter((image) => this.#content.has(image.digest)),
+      (image) => image.digest,
+    );
+    return [...byDigest].map(([digest, images]) => ({
+      id: digest,
+      repoTags: images.map((image) => image.name).filter((name) => !name.includes("@") && !name.startsWith("sha256:")),
+      repoDigests: images.map((image) => image.name).filter((name) => name.includes("@")),
+      sizeBytes: this.#content.get(digest) ?? 0,
+      isPinned: knowsPins(this.#version) && images.some((image) => image.labels[PIN_LABEL] === "pinned"),
+    }));
+  }
+
+  async pull(reference: string, onProgress: (progress: TransferProgress) => void, signal: AbortSignal): Promise<void> {
+    this.#assertAnswers(signal);
+    this.#effects.record("containerd.pull", reference);
+    const at = reference.indexOf("@");
+    const digest = reference.slice(at + 1);
+    // As docker references are normalized: a tag beside a digest is dropped.
+    const name = `${reference.slice(0, at).replace(/:[^:/]+$/, "")}@${digest}`;
+    const totalBytes = this.#registry.get(name) ?? this.#registry.get(reference);
+    if (at < 0 || totalBytes === undefined) throw Object.assign(new Error(`${reference}: not found`), { code: "NOT_FOUND" });
+    for (const doneBytes of [0, Math.floor(totalBytes / 2), totalBytes]) onProgress({ doneBytes, totalBytes });
+    this.#content.set(digest, totalBytes);
+    for (const each of [name, digest]) this.#images.set(each, { name: each, digest, labels: { "io.cri-containerd.image": "managed" } });
+  }
+
+  async importArchive(
+    path: string,
+    onProgress: (progress: TransferProgress) => void,
+    signal: AbortSignal,
+  ): Promise<readonly ImageRecord[]> {
+    this.#assertAnswers(signal);
+    this.#effects.record("containerd.importArchive", path);
+    const archive = this.#archives[path];
+    if (archive === undefined) throw Object.assign(new Error(`${path}: no such file`), { code: "ENOENT" });
+    onProgress({ doneBytes: archive.sizeBytes, totalBytes: archive.sizeBytes });
+    return archive.images.map(({ name, digest }) => {
+      const record: ImageRecord = { name, digest, labels: {} };
+      this.#images.set(name, record);
+      this.#content.set(digest, archive.sizeBytes);
+      return record;
+    });
+  }
+
+  async putImage(name: string, digest: string, labels: Readonly<Record<string, string | undefined>>, signal: AbortSignal): Promise<void> {
+    this.#assertAnswers(signal);
+    this.#effects.record("containerd.putImage", name, JSON.stringify({ digest, labels }));
+    const merged: Record<string, string> = { ...this.#images.get(name)?.labels };
+    for (const [key, value] of Object.entries(labels)) {
+      if (value === undefined) delete merged[key];
+      else merged[key] = value;
+    }
+    this.#images.set(name, { name, digest, labels: merged });
+  }
+
+  async isComplete(digest: string, signal: AbortSignal): Promise<boolean> {
+    this.#assertAnswers(signal);
+    return this.#content.has(digest);
+  }
+
+  close(): void {}
+
+  #assertAnswers(signal: AbortSignal): void {
+    signal.throwIfAborted();
+    this.#effects.assertAlive();
+  }
+}
+
+function knowsPins(version: string): boolean {
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  return major > 1 || minor >= 7;
+}

@@ -1,0 +1,59 @@
+/** A machine in memory that records what is done to it: what steps and reconcile are tested on. */
+import type { Host } from "../host/host.ts";
+import { EffectLog } from "./effect-log.ts";
+import { FakeCommands, type FakeProgram } from "./fake-commands.ts";
+import { FakeContainerd, type FakeContainerdOptions } from "./fake-containerd.ts";
+import { type FakeFile, FakeFiles } from "./fake-files.ts";
+import { FakeKernel } from "./fake-kernel.ts";
+import { FakeUnits } from "./fake-units.ts";
+
+export interface FakeHostOptions {
+  /** Absolute path to content, or to content with mode, or to a symlink's target. Default mode 0644. */
+  readonly files?: Readonly<Record<string, FakeFile>>;
+  /** Key in dot form to value; a key that is not here does not exist in this kernel. */
+  readonly sysctls?: Readonly<Record<string, string>>;
+  readonly mountPoints?: readonly string[];
+  readonly bootId?: string;
+  /** Absolute program path to what running it does; these paths are executable. */
+  readonly programs?: Readonly<Record<string, FakeProgram>>;
+  /** Active units; restarting one that is not here makes it active. */
+  readonly activeUnits?: readonly string[];
+  /** Called when a unit is restarted, before it is active again; may change the host, or throw as systemctl fails. */
+  readonly onRestart?: (unit: string, host: FakeHost) => void;
+  readonly containerd?: FakeContainerdOptions;
+  /** Default 100 GiB. */
+  readonly freeBytes?: number;
+  /** Default true. */
+  readonly isLive?: boolean;
+}
+
+export interface FakeHost extends Host {
+  readonly files: FakeFiles;
+  readonly kernel: FakeKernel;
+  readonly commands: FakeCommands;
+  readonly units: FakeUnits;
+  readonly containerd: FakeContainerd;
+  /** Everything that was done to the machine, in order; reads are not effects. */
+  readonly effects: EffectLog;
+}
+
+/** Makes a fake machine. Its parts stay reachable, so that a test can look into it or change it by hand. */
+export function fakeHost(options: FakeHostOptions = {}): FakeHost {
+  const effects = new EffectLog();
+  const files = new FakeFiles(effects, options.files ?? {}, options.freeBytes ?? 100 * 2 ** 30);
+  const host: FakeHost = {
+    isLive: options.isLive ?? true,
+    effects,
+    files,
+    kernel: new FakeKernel(
+      effects,
+      options.sysctls ?? {},
+      options.mountPoints ?? [],
+      options.bootId ?? "00000000-0000-4000-8000-000000000001",
+    ),
+    commands: new FakeCommands(effects, options.programs ?? {}),
+    units: new FakeUnits(effects, options.activeUnits ?? [], (unit) => options.onRestart?.(unit, host)),
+    containerd: new FakeContainerd(effects, options.containerd ?? {}),
+  };
+  return host;
+}
