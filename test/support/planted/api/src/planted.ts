@@ -1,0 +1,4 @@
+// Planted: api/ stands below the agent.
+import { createAgent } from "@drover/agent";
+
+export const planted = createAgent;

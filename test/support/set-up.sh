@@ -1,0 +1,51 @@
+#!/bin/sh
+# Makes a fresh clone able to run: npm packages (with Node 24 among them) and the Debian packages that the named task needs.
+# Usage: set-up.sh check|test|quickstart|bench ; root installs what is missing, others are told what to install.
+set -eu
+cd "$(dirname "$0")/../.."
+task=${1:-test}
+
+stamp=node_modules/.set-up-stamp
+if ! [ -f "$stamp" ] || ! cmp -s package-lock.json "$stamp"; then
+  echo "set-up: installing npm packages (npm ci)"
+  npm ci --no-audit --no-fund --loglevel=error
+  cp package-lock.json "$stamp"
+fi
+
+# program (or file) and the Debian package that brings it
+case $task in
+  check) needed="git:git" ;;
+  *) needed="nats-server:nats-server containerd:containerd runc:runc docker-registry:docker-registry ip:iproute2 iptables:iptables strace:strace etcd:etcd-server mount:mount unshare:util-linux ps:procps" ;;
+esac
+
+missing=""
+for pair in $needed; do
+  program=${pair%%:*}
+  found=""
+  for folder in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
+    [ -x "$folder/$program" ] && found=yes && break
+  done
+  [ -n "$found" ] || missing="$missing ${pair#*:}"
+done
+if [ -n "$missing" ]; then
+  if [ "$(id -u)" != 0 ]; then
+    echo "set-up: these Debian packages are missing:$missing" >&2
+    echo "set-up: install them with: sudo apt-get install --no-install-recommends$missing" >&2
+    exit 1
+  fi
+  echo "set-up: installing Debian packages:$missing"
+  export DEBIAN_FRONTEND=noninteractive
+  # Services that packages bring must not start by themselves: the tests start their own.
+  policy=/usr/sbin/policy-rc.d
+  made_policy=""
+  if ! [ -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod 755 "$policy"
+    made_policy=yes
+    trap 'rm -f "$policy"' EXIT
+  fi
+  apt-get update -qq
+  # shellcheck disable=SC2086
+  apt-get install -y -qq --no-install-recommends $missing > /dev/null
+  [ -z "$made_policy" ] || rm -f "$policy"
+fi
