@@ -1,0 +1,105 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { DatabaseSync } from "node:sqlite";
+import { VirtualClock } from "@drover/lifecycle";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { openSqliteStore, StoreUnusable } from "./sqlite-store.ts";
+import { storeConformance } from "./store-conformance.ts";
+
+storeConformance("openSqliteStore", async (options) => {
+  const directory = await mkdtemp(join(tmpdir(), "drover-store-"));
+  const path = join(directory, "store.db");
+  let store = openSqliteStore(path, options);
+  return {
+    store,
+    reopen: async () => {
+      await store.close();
+      store = openSqliteStore(path, options);
+      return store;
+    },
+    remove: async () => {
+      await store.close();
+      await rm(directory, { recursive: true });
+    },
+  };
+});
+
+describe("openSqliteStore", () => {
+  let directory: string;
+  let path: string;
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), "drover-store-"));
+    path = join(directory, "store.db");
+  });
+  afterEach(() => rm(directory, { recursive: true }));
+
+  it("keeps every commit that was answered before kill -9, and no half of one", async () => {
+    const script = `
+      import { openSqliteStore } from ${JSON.stringify(new URL("./sqlite-store.ts", import.meta.url).href)};
+      const store = openSqliteStore(process.argv[1]);
+      const { revision } = await store.list("");
+      for (let index = revision + 1; ; index += 1) {
+        const value = Buffer.alloc(500, index % 256);
+        const operations = ["a", "b", "c"].map((key) => ({ type: "put", key: key + "/" + index, value }));
+        const result = await store.commit(operations);
+        if (result.ok) process.stdout.write(index + "\\n");
+      }`;
+    let answered = 0;
+    for (let round = 0; round < 5; round += 1) {
+      const child = spawn(process.execPath, ["--input-type=module", "-e", script, path], { stdio: ["ignore", "pipe", "inherit"] });
+      const exited = once(child, "exit");
+      const goal = answered + 20 + round * 7;
+      for await (const line of createInterface({ input: child.stdout })) {
+        answered = Number(line);
+        if (answered === goal) child.kill("SIGKILL");
+      }
+      await exited;
+    }
+    const store = openSqliteStore(path);
+    const { revision } = await store.list("");
+    expect(revision).toBeGreaterThanOrEqual(answered);
+    for (const prefix of ["a/", "b/", "c/"]) expect((await store.list(prefix)).entries).toHaveLength(revision);
+    await store.close();
+  });
+
+  it("lets a watch see what another process commits", async () => {
+    const clock = new VirtualClock();
+    const [ours, theirs] = [openSqliteStore(path, { clock }), openSqliteStore(path)];
+    const iterator = ours.watch("operators/", 0, new AbortController().signal)[Symbol.asyncIterator]();
+    const next = iterator.next();
+    await theirs.commit([{ type: "put", key: "operators/ann", value: Buffer.from("{}"), expectedRevision: 0 }]);
+    await clock.advance(1000);
+    expect((await next).value).toMatchObject({ revision: 1, changes: [{ key: "operators/ann" }] });
+    expect(await ours.commit([{ type: "put", key: "operators/ann", value: Buffer.from("{}"), expectedRevision: 0 }])).toMatchObject({
+      ok: false,
+    });
+    await Promise.all([ours.close(), theirs.close()]);
+  });
+
+  it("is for its owner's eyes only", async () => {
+    const store = openSqliteStore(path);
+    await store.commit([{ type: "put", key: "a", value: Buffer.from("1") }]);
+    for (const file of [path, `${path}-wal`]) expect((await stat(file)).mode & 0o777).toBe(0o600);
+    await store.close();
+  });
+
+  it("refuses a file that is no store, a damaged one and one of a newer coordinator, and says what to do", async () => {
+    await writeFile(path, "this is no database at all, but it is long enough to be looked at as if it were one".repeat(20));
+    expect(() => openSqliteStore(path)).toThrow(StoreUnusable);
+    const newer = join(directory, "newer.db");
+    const database = new DatabaseSync(newer);
+    database.exec("PRAGMA user_version = 99");
+    database.close();
+    expect(() => openSqliteStore(newer)).toThrow("use the newer coordinator");
+    const damaged = join(directory, "damaged.db");
+    const store = openSqliteStore(damaged);
+    for (let index = 0; index < 100; index += 1) await store.commit([{ type: "put", key: `k${index}`, value: Buffer.alloc(4000) }]);
+    await store.close();
+    await truncate(damaged, 100_000);
+    expect(() => openSqliteStore(damaged)).toThrow("restore it from a backup");
+  });
+});
