@@ -38,6 +38,8 @@ export interface StateDirectory {
   removeFile(name: string): Promise<void>;
   /** Opens or creates an append-only log; a torn tail is cut off, a damaged middle is an error. */
   openLog(name: string): Promise<DurableLog>;
+  /** Removes a log that is closed, with all its records; no error when absent. */
+  removeLog(name: string): Promise<void>;
 }
 
 /** Records with length, checksum and sequence. */
@@ -46,6 +48,8 @@ export interface DurableLog {
   readonly records: readonly LogRecord[];
   /** Sum of the records' lengths. */
   readonly sizeBytes: number;
+  /** The sequence that the next append gets. */
+  readonly nextSequence: number;
   /** Durable when resolved; concurrent appends share one fsync. @returns the record's sequence, from 1, never reused */
   append(payload: Uint8Array): Promise<number>;
   /** Forgets all records up to and with sequence; durable lazily (they may come back after a crash). */
