@@ -1,5 +1,5 @@
 /** containerd's image store and CRI in memory, named as the real one names images that were pulled or imported. */
-import type { Containerd, CriImage, ImageRecord, TransferProgress } from "../host/containerd-port.ts";
+import { type Containerd, ContainerdError, type CriImage, type ImageRecord, type TransferProgress } from "../host/containerd-port.ts";
 import type { EffectLog } from "./effect-log.ts";
 
 export interface FakeContainerdOptions {
@@ -65,6 +65,11 @@ export class FakeContainerd implements Containerd {
     return { isReady: this.#criProblem === undefined, message: this.#criProblem ?? "" };
   }
 
+  async storagePath(signal: AbortSignal): Promise<string> {
+    this.#assertAnswers(signal);
+    return "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs";
+  }
+
   async listImages(signal: AbortSignal): Promise<readonly ImageRecord[]> {
     this.#assertAnswers(signal);
     return this.images;
@@ -93,7 +98,7 @@ export class FakeContainerd implements Containerd {
     // As docker references are normalized: a tag beside a digest is dropped.
     const name = `${reference.slice(0, at).replace(/:[^:/]+$/, "")}@${digest}`;
     const totalBytes = this.#registry.get(name) ?? this.#registry.get(reference);
-    if (at < 0 || totalBytes === undefined) throw Object.assign(new Error(`${reference}: not found`), { code: "NOT_FOUND" });
+    if (at < 0 || totalBytes === undefined) throw new ContainerdError("NotFound", `${reference}: not found`);
     for (const doneBytes of [0, Math.floor(totalBytes / 2), totalBytes]) onProgress({ doneBytes, totalBytes });
     this.#content.set(digest, totalBytes);
     for (const each of [name, digest]) this.#images.set(each, { name: each, digest, labels: { "io.cri-containerd.image": "managed" } });
@@ -101,25 +106,26 @@ export class FakeContainerd implements Containerd {
 
   async importArchive(
     path: string,
+    image: Pick<ImageRecord, "name" | "digest">,
     onProgress: (progress: TransferProgress) => void,
     signal: AbortSignal,
-  ): Promise<readonly ImageRecord[]> {
+  ): Promise<void> {
     this.#assertAnswers(signal);
-    this.#effects.record("containerd.importArchive", path);
+    this.#effects.record("containerd.importArchive", path, JSON.stringify(image));
     const archive = this.#archives[path];
-    if (archive === undefined) throw Object.assign(new Error(`${path}: no such file`), { code: "ENOENT" });
+    if (archive === undefined) throw new ContainerdError("InvalidArchive", `the archive ${path} cannot be opened: no such file`);
+    if (!archive.images.some((each) => each.digest === image.digest)) {
+      throw new ContainerdError("DigestNotInArchive", `the archive ${path} does not have ${image.digest}`);
+    }
     onProgress({ doneBytes: archive.sizeBytes, totalBytes: archive.sizeBytes });
-    return archive.images.map(({ name, digest }) => {
-      const record: ImageRecord = { name, digest, labels: {} };
-      this.#images.set(name, record);
-      this.#content.set(digest, archive.sizeBytes);
-      return record;
-    });
+    this.#content.set(image.digest, archive.sizeBytes);
+    this.#images.set(image.name, { ...image, labels: this.#images.get(image.name)?.labels ?? {} });
   }
 
   async putImage(name: string, digest: string, labels: Readonly<Record<string, string | undefined>>, signal: AbortSignal): Promise<void> {
     this.#assertAnswers(signal);
     this.#effects.record("containerd.putImage", name, JSON.stringify({ digest, labels }));
+    if (!this.#content.has(digest)) throw new ContainerdError("NotFound", `${name} cannot be made: containerd does not have ${digest}`);
     const merged: Record<string, string> = { ...this.#images.get(name)?.labels };
     for (const [key, value] of Object.entries(labels)) {
       if (value === undefined) delete merged[key];

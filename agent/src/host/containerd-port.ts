@@ -19,24 +19,66 @@ export interface CriImage {
 
 export interface TransferProgress {
   readonly doneBytes: number;
+  /** 0: not known yet. */
   readonly totalBytes: number;
 }
 
+/** Every call may throw ContainerdError, or the signal's reason when it is aborted. */
 export interface Containerd {
-  /** "1.6.20". @throws when containerd does not answer */
+  /** "1.6.20". */
   version(signal: AbortSignal): Promise<string>;
-  /** CRI's RuntimeReady condition and its message. @throws when CRI does not answer */
+  /** CRI's RuntimeReady condition and its message. */
   criStatus(signal: AbortSignal): Promise<{ readonly isReady: boolean; readonly message: string }>;
+  /** Absolute path in whose file system images are kept. */
+  storagePath(signal: AbortSignal): Promise<string>;
   /** In namespace k8s.io. */
   listImages(signal: AbortSignal): Promise<readonly ImageRecord[]>;
   listCriImages(signal: AbortSignal): Promise<readonly CriImage[]>;
   /** Through CRI, by "name@digest"; progress is read from the content store's ingests. */
   pull(reference: string, onProgress: (progress: TransferProgress) => void, signal: AbortSignal): Promise<void>;
-  /** Imports an OCI or docker archive; gives the names it brought with their digests. */
-  importArchive(path: string, onProgress: (progress: TransferProgress) => void, signal: AbortSignal): Promise<readonly ImageRecord[]>;
+  /**
+   * Brings that digest, and nothing else, out of an OCI or docker archive, unpacks it and gives it that name.
+   * Blobs that are there already are skipped, half-written ones continued.
+   */
+  importArchive(
+    path: string,
+    image: Pick<ImageRecord, "name" | "digest">,
+    onProgress: (progress: TransferProgress) => void,
+    signal: AbortSignal,
+  ): Promise<void>;
   /** Creates the name for that digest, or moves it; labels are merged, undefined values removed. */
   putImage(name: string, digest: string, labels: Readonly<Record<string, string | undefined>>, signal: AbortSignal): Promise<void>;
   /** Whether all blobs that the manifest at digest names for this platform are in the content store, and unpacked. */
   isComplete(digest: string, signal: AbortSignal): Promise<boolean>;
   close(): void;
+}
+
+export type ContainerdErrorCode =
+  /** Nobody answers on the socket, or the connection broke. */
+  | "Unavailable"
+  | "DeadlineExceeded"
+  /** A pull or import that moved no byte for too long. */
+  | "Stalled"
+  | "NotFound"
+  | "AlreadyExists"
+  /** This containerd has no such service. */
+  | "Unsupported"
+  /** The archive cannot be read as one. */
+  | "InvalidArchive"
+  | "DigestNotInArchive"
+  /** Content is not what its digest says. */
+  | "DigestMismatch"
+  /** A manifest or configuration that cannot be read. */
+  | "InvalidImage"
+  /** containerd answered with another error. */
+  | "Failed";
+
+export class ContainerdError extends Error {
+  override readonly name = "ContainerdError";
+  readonly code: ContainerdErrorCode;
+
+  constructor(code: ContainerdErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
 }
