@@ -3,6 +3,7 @@
  * apiVersion drover.dev/v1alpha1; metadata, spec, status as in Kubernetes.
  */
 import { z } from "zod";
+import { parseBytes } from "./quantity.ts";
 
 export const API_VERSION = "drover.dev/v1alpha1";
 
@@ -31,7 +32,9 @@ const bytes = z
     z.int().min(0),
     z.string().regex(/^\d+(\.\d+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$/, "must be bytes: a number, or one with Ki, Mi, Gi, Ti, k, M, G or T"),
   ])
+  .refine((quantity) => Number.isSafeInteger(parseBytes(quantity)), "must be less than 8 PiB")
   .describe("Bytes, as a number or with a Kubernetes suffix.");
+const httpUrl = z.url({ protocol: /^https?$/, error: "must be an http or https URL" });
 const duration = z
   .string()
   .regex(/^(\d+(ms|s|m|h|d))+$/, "must be a duration such as 30s, 5m or 1h30m")
@@ -81,18 +84,21 @@ const sysctlSection = z.strictObject({
 });
 
 const containerdSection = z.strictObject({
-  sandboxImage: z.string().min(1).optional(),
-  systemdCgroup: z.boolean().optional(),
-  rootDir: absolutePath.optional(),
-  stateDir: absolutePath.optional(),
+  sandboxImage: z.string().min(1).optional().describe("Image of the pod sandbox."),
+  systemdCgroup: z.boolean().optional().describe("Whether runc uses systemd's cgroup driver."),
+  rootDir: absolutePath.optional().describe("Where containerd keeps its data."),
+  stateDir: absolutePath.optional().describe("Where containerd keeps its run-time state."),
   requiredMount: absolutePath.optional().describe("rootDir is used only when this is mounted."),
-  maxConcurrentDownloads: z.int().min(1).max(100).optional(),
-  restrictOomScoreAdj: z.boolean().optional(),
-  defaultRuntime: z.string().min(1).optional(),
+  maxConcurrentDownloads: z.int().min(1).max(100).optional().describe("Layers fetched at once for one image."),
+  restrictOomScoreAdj: z.boolean().optional().describe("OOM score adjustments stay within what containerd itself may set."),
+  defaultRuntime: z.string().min(1).optional().describe("Runtime of pods that name none."),
   runtimes: z
     .array(
       z.strictObject({
-        name: z.string().regex(/^[a-z0-9][-a-z0-9_.]*$/),
+        name: z
+          .string()
+          .regex(/^[a-z0-9][-a-z0-9_.]*$/, "must be lower-case letters, digits, '-', '_' or '.', starting with a letter or digit")
+          .describe("Handler name, as a RuntimeClass names it."),
         runtimeType: z.string().min(1).default("io.containerd.runc.v2"),
         options: z.record(z.string(), z.union([z.string(), z.int(), z.boolean()])).default({}),
       }),
@@ -104,15 +110,15 @@ const containerdSection = z.strictObject({
         host: z
           .string()
           .regex(/^([a-z0-9]([-a-z0-9.]*[a-z0-9])?(:\d{1,5})?|_default)$/i, "must be a registry host such as docker.io or 10.0.0.5:5000"),
-        server: z.url({ protocol: /^https?$/ }).optional(),
+        server: httpUrl.optional().describe("Tried when no mirror answers."),
         mirrors: z
           .array(
             z.strictObject({
-              url: z.url({ protocol: /^https?$/ }),
+              url: httpUrl,
               capabilities: z.array(z.enum(["pull", "resolve", "push"])).optional(),
-              skipVerify: z.boolean().optional(),
-              caPem: z.string().optional(),
-              overridePath: z.boolean().optional(),
+              skipVerify: z.boolean().optional().describe("The mirror's certificate is not verified."),
+              caPem: z.string().optional().describe("PEM of the CA that signed the mirror's certificate."),
+              overridePath: z.boolean().optional().describe("The URL's path replaces /v2."),
             }),
           )
           .min(1),
@@ -129,17 +135,17 @@ const lockedImage = z.strictObject({
       "must be a full reference with a tag, such as registry.k8s.io/pause:3.9",
     ),
   digest,
-  size: bytes,
-  pinned: z.boolean().default(true),
+  size: bytes.describe("Compressed size of what is pulled, in bytes or with a Kubernetes suffix."),
+  pinned: z.boolean().default(true).describe("Kept from the kubelet's garbage collection."),
   archive: absolutePath.optional().describe("OCI archive on the node to import instead of pulling."),
 });
 
 const imagesSection = z.strictObject({
   lock: name.optional().describe("An ImageLock by name."),
   images: z.array(lockedImage).optional().describe("Images here and now, besides the lock's."),
-  maxParallel: z.int().min(1).max(64).optional(),
-  maxParallelPerRegistry: z.int().min(1).max(64).optional(),
-  minFree: bytes.optional(),
+  maxParallel: z.int().min(1).max(64).optional().describe("Pulls under way at once."),
+  maxParallelPerRegistry: z.int().min(1).max(64).optional().describe("Pulls under way at once from one registry."),
+  minFree: bytes.optional().describe("What must stay free on containerd's file system."),
 });
 
 const nodeProfile = z.strictObject({
@@ -147,9 +153,9 @@ const nodeProfile = z.strictObject({
   kind: z.literal("NodeProfile"),
   metadata,
   spec: z.strictObject({
-    sysctl: sysctlSection.optional(),
-    containerd: containerdSection.optional(),
-    images: imagesSection.optional(),
+    sysctl: sysctlSection.optional().describe("Kernel parameters."),
+    containerd: containerdSection.optional().describe("Configuration of containerd; what is left out stays as it is."),
+    images: imagesSection.optional().describe("Images that must be present."),
   }),
   status: z.strictObject({ revision: digest.optional() }).optional(),
 });
@@ -172,11 +178,11 @@ const nodeSet = z.strictObject({
   kind: z.literal("NodeSet"),
   metadata,
   spec: z.strictObject({
-    selector,
-    profile: name,
+    selector: selector.describe("Which nodes belong to the set, by their labels; an empty one is an error."),
+    profile: name.describe("A NodeProfile by name."),
     strategy: strategy.prefault({}),
     cluster: name.optional(),
-    probePort: z.int().min(1).max(65535).optional(),
+    probePort: z.int().min(1).max(65535).optional().describe("TCP port that is asked when a node falls silent."),
   }),
   status: z
     .strictObject({

@@ -1,0 +1,165 @@
+/** Turns a profile and its image locks into the steps of a plan. Deterministic: the same in, the same bytes out. */
+import { ContainerdSpec, type Facts, ImagesSpec, Step, SysctlSpec } from "@drover/proto";
+import { compareText, contentDigest } from "./canonical-json.ts";
+import type { ImageLock, LockedImageEntry, NodeProfile } from "./objects.ts";
+import { type Finding, formatPath, type Problem } from "./problems.ts";
+import { parseBytes } from "./quantity.ts";
+import { canonicalSysctlValue } from "./sysctl-rules.ts";
+
+export type Compilation =
+  | { readonly ok: true; readonly steps: readonly Step[]; readonly revision: string }
+  /** Paths are the profile's; there are no lines. */
+  | { readonly ok: false; readonly problems: readonly Problem[] };
+
+type ContainerdSection = NonNullable<NodeProfile["spec"]["containerd"]>;
+type ImagesSection = NonNullable<NodeProfile["spec"]["images"]>;
+
+/**
+ * @param profile valid by validateObject
+ * @param locks at least the ImageLock that the profile names
+ * @param facts of the node it is for; undefined: not known, nothing is checked against them
+ */
+export function compile(profile: NodeProfile, locks: readonly ImageLock[], facts: Facts | undefined): Compilation {
+  const { sysctl, containerd, images } = profile.spec;
+  const findings = [
+    ...(images === undefined ? [] : checkLock(images, locks)),
+    ...(containerd === undefined ? [] : checkContainerdVersion(facts)),
+  ];
+  if (findings.length > 0) {
+    const file = `NodeProfile/${profile.metadata.name}`;
+    return {
+      ok: false,
+      problems: findings.map(({ path, message, hint }) => ({ file, line: 0, column: 0, path: formatPath(path), message, hint })),
+    };
+  }
+  const steps: Step[] = [];
+  if (sysctl !== undefined) steps.push(Step.create({ id: "sysctl", spec: { $case: "sysctl", value: sysctlSpec(sysctl.values) } }));
+  if (containerd !== undefined)
+    steps.push(Step.create({ id: "containerd", spec: { $case: "containerd", value: containerdSpec(containerd) } }));
+  if (images !== undefined) steps.push(Step.create({ id: "images", spec: { $case: "images", value: imagesSpec(images, locks) } }));
+  return { ok: true, steps, revision: revisionOf(profile, locks) };
+}
+
+/** Content digest, "sha256:<hex>", of what the profile asks for, its locks included; of names, labels and spelling (1Ki or 1024) it is independent. */
+export function revisionOf(profile: NodeProfile, locks: readonly ImageLock[]): string {
+  const { sysctl, containerd, images } = profile.spec;
+  const isLockKnown = images?.lock === undefined || findLock(images, locks) !== undefined;
+  return contentDigest({
+    sysctl: sysctl === undefined ? undefined : canonicalSysctls(sysctl.values),
+    containerd: containerd === undefined ? undefined : sortedContainerd(containerd),
+    images:
+      images === undefined
+        ? undefined
+        : {
+            images: imagesOf(images, locks).map(canonicalImage),
+            maxParallel: images.maxParallel,
+            maxParallelPerRegistry: images.maxParallelPerRegistry,
+            minFree: images.minFree === undefined ? undefined : parseBytes(images.minFree),
+            missingLock: isLockKnown ? undefined : images.lock,
+          },
+  });
+}
+
+/** Content digest of a lock's images, whatever their order. */
+export function revisionOfLock(lock: ImageLock): string {
+  return contentDigest(lock.spec.images.map(canonicalImage).sort((a, b) => compareText(a.name, b.name)));
+}
+
+function findLock(images: ImagesSection, locks: readonly ImageLock[]): ImageLock | undefined {
+  return images.lock === undefined ? undefined : locks.find((lock) => lock.metadata.name === images.lock);
+}
+
+function imagesOf(images: ImagesSection, locks: readonly ImageLock[]): readonly LockedImageEntry[] {
+  return [...(findLock(images, locks)?.spec.images ?? []), ...(images.images ?? [])].sort((a, b) => compareText(a.name, b.name));
+}
+
+function canonicalImage({ name, digest, size, pinned, archive }: LockedImageEntry) {
+  return { name, digest, size: parseBytes(size), pinned, archive };
+}
+
+function checkLock(images: ImagesSection, locks: readonly ImageLock[]): readonly Finding[] {
+  if (images.lock === undefined) return [];
+  const lock = findLock(images, locks);
+  if (lock === undefined) {
+    const hint = "apply it first: drover apply -f";
+    return [{ path: ["spec", "images", "lock"], at: "value", message: `names the ImageLock ${images.lock}, which does not exist`, hint }];
+  }
+  const locked = new Set(lock.spec.images.map(({ name }) => name));
+  return (images.images ?? []).flatMap(({ name }, index): Finding[] => {
+    if (!locked.has(name)) return [];
+    const message = `${name} is in the ImageLock ${images.lock} already`;
+    return [{ path: ["spec", "images", "images", index, "name"], at: "value", message, hint: "remove it from one of them" }];
+  });
+}
+
+/** Older ones have neither certs.d nor the schema that is written. */
+const OLDEST_CONTAINERD = [1, 6] as const;
+
+function checkContainerdVersion(facts: Facts | undefined): readonly Finding[] {
+  const version = facts?.versions["containerd"];
+  const match = version === undefined ? null : /^v?(\d+)\.(\d+)/.exec(version);
+  if (match === null) return [];
+  const [major, minor] = [Number(match[1]), Number(match[2])];
+  if (major > OLDEST_CONTAINERD[0] || (major === OLDEST_CONTAINERD[0] && minor >= OLDEST_CONTAINERD[1])) return [];
+  const hint = `install ${OLDEST_CONTAINERD.join(".")} or newer`;
+  return [{ path: ["spec", "containerd"], at: "key", message: `cannot be applied to containerd ${version} of ${facts!.hostname}`, hint }];
+}
+
+function canonicalSysctls(values: Readonly<Record<string, string | number>>): Record<string, string> {
+  const entries = Object.entries(values).map(([key, value]): [string, string] => [key, canonicalSysctlValue(key, value)]);
+  return Object.fromEntries(entries.sort(([a], [b]) => compareText(a, b)));
+}
+
+function sysctlSpec(values: Readonly<Record<string, string | number>>): SysctlSpec {
+  return SysctlSpec.create({ values: canonicalSysctls(values) });
+}
+
+/** Mirrors keep their order: it is the order in which they are tried. */
+function sortedContainerd(section: ContainerdSection): ContainerdSection {
+  return {
+    ...section,
+    ...(section.runtimes === undefined ? {} : { runtimes: section.runtimes.toSorted((a, b) => compareText(a.name, b.name)) }),
+    ...(section.registries === undefined ? {} : { registries: section.registries.toSorted((a, b) => compareText(a.host, b.host)) }),
+  };
+}
+
+function containerdSpec(section: ContainerdSection): ContainerdSpec {
+  const { registries, runtimes, ...settings } = sortedContainerd(section);
+  return ContainerdSpec.create({
+    ...settings,
+    registries: (registries ?? []).map(({ host, server, mirrors }) => ({
+      host,
+      server: server ?? "",
+      mirrors: mirrors.map((mirror) => ({
+        url: mirror.url,
+        capabilities: mirror.capabilities ?? [],
+        skipVerify: mirror.skipVerify ?? false,
+        caPem: mirror.caPem ?? "",
+        overridePath: mirror.overridePath ?? false,
+      })),
+    })),
+    runtimes: (runtimes ?? []).map(({ name, runtimeType, options }) => ({ name, runtimeType, options: tomlOptions(options) })),
+  });
+}
+
+function tomlOptions(options: Readonly<Record<string, string | number | boolean>>): Record<string, string> {
+  const entries = Object.entries(options).map(([key, value]): [string, string] => [key, tomlValue(value)]);
+  return Object.fromEntries(entries.sort(([a], [b]) => compareText(a, b)));
+}
+
+/** JSON's strings are TOML's, but for DEL and lone surrogates. */
+function tomlValue(value: string | number | boolean): string {
+  return typeof value === "string" ? JSON.stringify(value.toWellFormed()).replaceAll("\u007f", "\\u007f") : String(value);
+}
+
+function imagesSpec(images: ImagesSection, locks: readonly ImageLock[]): ImagesSpec {
+  return ImagesSpec.create({
+    images: imagesOf(images, locks).map((image) => {
+      const { size, archive, ...rest } = canonicalImage(image);
+      return { ...rest, sizeBytes: size, archive: archive ?? "" };
+    }),
+    maxParallel: images.maxParallel ?? 0,
+    maxParallelPerRegistry: images.maxParallelPerRegistry ?? 0,
+    minFreeBytes: images.minFree === undefined ? 0 : parseBytes(images.minFree),
+  });
+}

@@ -1,0 +1,40 @@
+/** The one door of api/: the objects, their validation, and what a profile compiles to. Pure. */
+export { canonicalJson, contentDigest } from "./canonical-json.ts";
+export { type Compilation, compile, revisionOf, revisionOfLock } from "./compile.ts";
+export { formatDuration, parseDurationMs } from "./duration.ts";
+export { factLabels, labelValueOf } from "./fact-labels.ts";
+export { impactOf, upperBoundImpact } from "./impact.ts";
+export { combinedJsonSchema, type JsonSchema, jsonSchemas } from "./json-schema.ts";
+export { kindOf } from "./kind-of.ts";
+export { locate, type Manifest, type ManifestParsing, parseManifests } from "./manifest.ts";
+export { resolveMaxUnavailable } from "./max-unavailable.ts";
+export { didYouMean, nearest } from "./nearest.ts";
+export {
+  API_VERSION,
+  type Condition,
+  type DroverObject,
+  type ImageLock,
+  type JoinToken,
+  type Kind,
+  kinds,
+  type LockedImageEntry,
+  type Node,
+  type NodeProfile,
+  type NodeSet,
+  type Rollout,
+  type Selector,
+} from "./objects.ts";
+export { formatPath, formatProblem, parsePath, type Path, type Problem } from "./problems.ts";
+export { formatBytes, parseBytes } from "./quantity.ts";
+export { formatSelector, type Labels, matchesSelector, parseSelector, type SelectorParsing } from "./selector.ts";
+export {
+  canonicalSysctlValue,
+  checkSysctl,
+  checkSysctls,
+  describeSysctl,
+  NODE_PORTS,
+  type SysctlFinding,
+  sysctlPath,
+} from "./sysctl-rules.ts";
+export { validateObject, type Validation } from "./validate.ts";
+export type { Position } from "./yaml-source.ts";

@@ -1,0 +1,95 @@
+/**
+ * What a schema cannot say: checks of what the values mean, alone and together.
+ * They take raw JSON, not parsed objects, so that they can be told beside the faults of shape; of what has the wrong shape they say nothing.
+ */
+import { checkContainerd } from "./containerd-rules.ts";
+import { checkImages } from "./image-rules.ts";
+import { parseDurationMs } from "./duration.ts";
+import type { Kind } from "./objects.ts";
+import type { Finding, Path } from "./problems.ts";
+import { at, listAt, mappingAt } from "./raw.ts";
+import { checkSysctls } from "./sysctl-rules.ts";
+
+export function checkMeaning(kind: Kind, json: unknown): readonly Finding[] {
+  switch (kind) {
+    case "NodeProfile":
+      return [...checkSysctlSection(json), ...checkContainerd(json), ...checkImagesSection(json)];
+    case "ImageLock":
+      return checkImages(json, ["spec", "images"]);
+    case "NodeSet":
+      return [...checkSelector(json), ...checkStrategy(json)];
+    case "Rollout":
+      return checkStrategy(json);
+    case "JoinToken":
+      return checkExpiry(json);
+    case "Node":
+      return [];
+  }
+}
+
+function checkSysctlSection(json: unknown): readonly Finding[] {
+  const path = ["spec", "sysctl", "values"];
+  const values: Record<string, string | number> = Object.create(null);
+  for (const [key, value] of Object.entries(mappingAt(json, path) ?? {})) {
+    if (typeof value === "string" || Number.isSafeInteger(value)) values[key] = value as string | number;
+  }
+  return checkSysctls(values).map(({ key, message, hint }) => ({ path: [...path, key], at: "key", message, hint }));
+}
+
+function checkImagesSection(json: unknown): readonly Finding[] {
+  const section = mappingAt(json, ["spec", "images"]);
+  if (section === undefined) return [];
+  if (section["lock"] === undefined && section["images"] === undefined) {
+    const hint = "name an ImageLock by lock, list images, or leave the section out";
+    return [{ path: ["spec", "images"], at: "key", message: "names no images", hint }];
+  }
+  return checkImages(json, ["spec", "images", "images"]);
+}
+
+function checkSelector(json: unknown): readonly Finding[] {
+  const path = ["spec", "selector", "matchExpressions"];
+  return (listAt(json, path) ?? []).flatMap((expression, index): Finding[] => {
+    const operator = at(expression, ["operator"]);
+    const values = at(expression, ["values"]);
+    const count = Array.isArray(values) ? values.length : 0;
+    if ((operator === "In" || operator === "NotIn") && count === 0) {
+      return [
+        { path: [...path, index], at: "value", message: `has operator ${operator} and no values`, hint: "give values, or use Exists" },
+      ];
+    }
+    if ((operator === "Exists" || operator === "DoesNotExist") && count > 0) {
+      const hint = `remove them, or use ${operator === "Exists" ? "In" : "NotIn"}`;
+      return [{ path: [...path, index, "values"], at: "key", message: `must be absent with operator ${operator}`, hint }];
+    }
+    return [];
+  });
+}
+
+const MAX_DURATION_MS = 30 * 86_400_000;
+
+function checkStrategy(json: unknown): readonly Finding[] {
+  const findings: Finding[] = [];
+  for (const field of ["soak", "progressDeadline"]) {
+    const path: Path = ["spec", "strategy", field];
+    const value = at(json, path);
+    if (typeof value !== "string" || !/^(\d+(ms|s|m|h|d))+$/.test(value)) continue;
+    const durationMs = parseDurationMs(value);
+    if (durationMs > MAX_DURATION_MS) findings.push({ path, at: "value", message: `is ${value}, longer than 30 days`, hint: "" });
+    if (field === "progressDeadline" && durationMs === 0) {
+      findings.push({
+        path,
+        at: "value",
+        message: "must be longer than 0: every node would count as failed at once",
+        hint: "10m is the default",
+      });
+    }
+  }
+  return findings;
+}
+
+function checkExpiry(json: unknown): readonly Finding[] {
+  const path: Path = ["spec", "expiresAt"];
+  const value = at(json, path);
+  if (typeof value !== "string" || !Number.isNaN(Date.parse(value))) return [];
+  return [{ path, at: "value", message: "is no time", hint: "such as 2026-01-31T12:00:00Z" }];
+}
