@@ -5,6 +5,7 @@ interface Timer {
   readonly dueMs: number;
   readonly order: number;
   readonly fire: () => void;
+  isCancelled: boolean;
 }
 
 export class VirtualClock implements Clock {
@@ -27,18 +28,16 @@ export class VirtualClock implements Clock {
   }
 
   setTimer(delayMs: number, fire: () => void): () => void {
-    const timer: Timer = { dueMs: this.#nowMs + Math.max(0, delayMs), order: this.#order++, fire };
+    const timer: Timer = { dueMs: this.#nowMs + Math.max(0, delayMs), order: this.#order++, fire, isCancelled: false };
     this.#timers.push(timer);
-    return () => this.#timers.remove(timer);
+    return () => {
+      timer.isCancelled = true;
+    };
   }
 
   /** Wall clock moves, monotonic time does not: a step by NTP or by hand. */
   jump(ms: number): void {
     this.#skewMs += ms;
-  }
-
-  get pendingTimers(): number {
-    return this.#timers.size;
   }
 
   /** Fires all that is due within ms, in order, and lets promises settle between timers. */
@@ -66,11 +65,6 @@ function settle(): Promise<void> {
 
 class TimerHeap {
   readonly #heap: Timer[] = [];
-  readonly #removed = new Set<Timer>();
-
-  get size(): number {
-    return this.#heap.length - this.#removed.size;
-  }
 
   push(timer: Timer): void {
     const heap = this.#heap;
@@ -84,12 +78,8 @@ class TimerHeap {
     }
   }
 
-  remove(timer: Timer): void {
-    if (this.#heap.includes(timer)) this.#removed.add(timer);
-  }
-
   peek(): Timer | undefined {
-    while (this.#heap.length > 0 && this.#removed.delete(this.#heap[0]!)) this.#take();
+    while (this.#heap[0]?.isCancelled === true) this.#take();
     return this.#heap[0];
   }
 
