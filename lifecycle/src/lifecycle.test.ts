@@ -121,7 +121,7 @@ describe("exponentialBackoff", () => {
 describe("Secret", () => {
   it("prints as redacted in text, JSON and inspection, and gives its value only when asked", () => {
     const secret = new Secret("hunter2");
-    expect([`${secret}`, JSON.stringify({ secret }), inspect({ secret })].join()).not.toContain("hunter2");
+    expect([String(secret), JSON.stringify({ secret }), inspect({ secret })].join()).not.toContain("hunter2");
     expect(secret.reveal()).toBe("hunter2");
   });
 });
