@@ -12,6 +12,8 @@ export interface Effect {
 /** The fake machine's agent was "killed": nothing more reaches the machine until `revive`. */
 export class FakeCrash extends Error {
   override readonly name = "FakeCrash";
+  /** No step result is made of it: a dead process reports nothing. */
+  readonly isFatal = true;
 }
 
 export class EffectLog {
@@ -40,6 +42,12 @@ export class EffectLog {
   /** The next `count` effects happen; the one after that throws FakeCrash, as does everything later, until `revive`. */
   crashAfter(count: number): void {
     this.#crashAfter = this.#entries.length + count;
+  }
+
+  /** Nothing reaches the machine any more, until `revive`. */
+  crash(): never {
+    this.#isCrashed = true;
+    throw new FakeCrash("the fake machine's agent was killed");
   }
 
   revive(): void {

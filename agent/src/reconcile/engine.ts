@@ -1,0 +1,295 @@
+/**
+ * Brings the machine to the accepted plan, and keeps what was enforced: the order of journal, effects and reports.
+ * One caller at a time for apply and scan (the agent's loop); accept, cancel and dryRun may come in between.
+ */
+import { Plan, type StepDiff, type StepKind } from "@drover/proto";
+import type { StepCondition } from "../steps/step.ts";
+import { type Acceptance, acceptPlan } from "./accept-plan.ts";
+import { type ConditionBook, reportOf, tell } from "./conditions.ts";
+import { scanForDrift } from "./drift-scan.ts";
+import { type BoundStep, boundSteps, type EngineParts, removalOf } from "./engine-parts.ts";
+import { eventOf, planFinished, stepResult, stepStarted } from "./events.ts";
+import { type AcceptedPlan, comparePairs, isUnfinished, type JournalState, type Pair, type PlanEnding } from "./journal-state.ts";
+import { stepMemory } from "./memory.ts";
+import { failureOf, isFatal, runStep, type StepRun, type StepSurroundings } from "./run-step.ts";
+
+export class Engine {
+  readonly #parts: EngineParts;
+  readonly #kinds: readonly StepKind[];
+  #conditions: ConditionBook = [];
+  #cancelled: Pair | undefined;
+  #isApplying = false;
+  readonly #openDrift = new Map<string, string>();
+
+  private constructor(parts: EngineParts, conditions: ConditionBook) {
+    this.#parts = parts;
+    this.#kinds = Object.keys(parts.steps) as StepKind[];
+    this.#conditions = conditions;
+  }
+
+  static async open(parts: EngineParts): Promise<Engine> {
+    const held = await parts.state.readFile("conditions.json");
+    return new Engine(parts, held === undefined ? [] : (JSON.parse(held.toString()) as ConditionBook));
+  }
+
+  get journal(): JournalState {
+    return this.#parts.journal.state;
+  }
+
+  get stepKinds(): readonly StepKind[] {
+    return this.#kinds;
+  }
+
+  get conditions(): ConditionBook {
+    return this.#conditions;
+  }
+
+  get isApplying(): boolean {
+    return this.#isApplying;
+  }
+
+  /** Ids of steps whose drift is reported and not repaired. */
+  get driftedSteps(): readonly string[] {
+    return [...this.#openDrift.keys()];
+  }
+
+  /** Tells everything that may have been lost with memory: once at each start, and after reports were dropped. */
+  tellAll(): void {
+    const pair = this.journal.accepted;
+    const { accepted } = this.journal;
+    if (isUnfinished(accepted)) {
+      const { revision } = decodeKept(accepted);
+      this.#parts.reporter.note([this.#event(pair, { $case: "planAccepted", value: { revision } })]);
+    }
+    this.#parts.reporter.note(this.#conditions.map((held) => this.#event(pair, { $case: "condition", value: reportOf(held) })));
+    this.#openDrift.clear();
+  }
+
+  /** I1, I2: checks a plan; once accepted it is durable when this resolves. */
+  async accept(bytes: Uint8Array): Promise<Acceptance> {
+    const { nodeId, clock, journal, reporter } = this.#parts;
+    const acceptance = acceptPlan(bytes, { nodeId, supportedKinds: this.#kinds, nowMs: clock.now(), ...journal.state });
+    if (acceptance.outcome === "accepted") {
+      const { planEpoch, generation, revision } = acceptance.plan;
+      await journal.write({ type: "accepted", planEpoch, generation, plan: Buffer.from(bytes).toString("base64") });
+      await reporter.record([this.#event(acceptance.plan, { $case: "planAccepted", value: { revision } })]);
+    } else if (acceptance.outcome === "refused") {
+      const { pair, reason, message } = acceptance;
+      await reporter.record([this.#event(pair, { $case: "planRefused", value: { reason, message } })]);
+    }
+    return acceptance;
+  }
+
+  /** The plan ends after the step that runs; the next apply ends one that waits for its next try. Another plan is not touched. */
+  cancel(pair: Pair): void {
+    const { accepted } = this.journal;
+    if (!isUnfinished(accepted) || comparePairs(accepted, pair) !== 0) return;
+    this.#cancelled = { planEpoch: pair.planEpoch, generation: pair.generation };
+  }
+
+  get isCancelled(): boolean {
+    return this.#cancelled !== undefined;
+  }
+
+  /** Applies the accepted plan from where it stands until it ends; returns when there is nothing more to do now. */
+  async apply(signal: AbortSignal): Promise<void> {
+    this.#isApplying = true;
+    try {
+      for (;;) {
+        const { accepted } = this.journal;
+        if (!isUnfinished(accepted) || signal.aborted) return;
+        const ending = await this.#applyOne(accepted, signal);
+        if (ending === "superseded") continue;
+        return;
+      }
+    } finally {
+      this.#isApplying = false;
+    }
+  }
+
+  /** Compares the machine with the enforced plan; repairs what is live, reports the rest. */
+  async scan(signal: AbortSignal): Promise<void> {
+    const { enforced, accepted } = this.journal;
+    if (enforced === undefined) return;
+    const plan = decodeKept(enforced);
+    const isNewerOpen = accepted !== undefined && comparePairs(accepted, enforced) !== 0;
+    const skipped = isNewerOpen ? accepted.touched : [];
+    const bound = boundSteps(plan, this.#parts.steps).filter(({ step }) => !skipped.includes(step.kind));
+    await scanForDrift(bound, {
+      parts: this.#parts,
+      openDrift: this.#openDrift,
+      around: (each) => this.#around(each, enforced.generation, signal),
+      report: (body) => this.#parts.reporter.record([this.#event(enforced, body)]),
+      tell: (owner, conditions) => this.#tell(owner, conditions, enforced),
+      isNewerOpen,
+      signal,
+    });
+  }
+
+  /** What this plan would change here; reads only. */
+  async dryRun(
+    bytes: Uint8Array,
+    signal: AbortSignal,
+  ): Promise<{ readonly steps: StepDiff[]; readonly reason: string; readonly message: string }> {
+    const rules = { nodeId: this.#parts.nodeId, supportedKinds: this.#kinds, accepted: undefined, rejectedGeneration: 0 };
+    const acceptance = acceptPlan(bytes, { ...rules, nowMs: this.#parts.clock.now() });
+    if (acceptance.outcome === "refused") return { steps: [], reason: acceptance.reason, message: acceptance.message };
+    const { plan } = acceptance;
+    const steps: StepDiff[] = [];
+    for (const each of [...boundSteps(plan, this.#parts.steps), ...(await this.#removals(plan))]) {
+      steps.push(await this.#diffOf(each, plan.generation, signal));
+    }
+    return { steps, reason: "", message: "" };
+  }
+
+  async #diffOf(each: BoundStep, generation: number, signal: AbortSignal): Promise<StepDiff> {
+    const diff: StepDiff = { step: each.id, changes: [], reason: "", message: "" };
+    try {
+      const context = { ...this.#around(each, generation, signal), say: () => undefined, progress: () => undefined };
+      const observed = await each.step.observe(each.spec, context);
+      const refusal = each.step.refuse(each.spec, observed);
+      return refusal === undefined ? { ...diff, changes: [...each.step.diff(each.spec, observed)] } : { ...diff, ...refusal };
+    } catch (error) {
+      if (signal.aborted || isFatal(error)) throw error;
+      const { reason, message } = failureOf(error);
+      return { ...diff, reason, message };
+    }
+  }
+
+  async #applyOne(accepted: AcceptedPlan, signal: AbortSignal): Promise<PlanEnding | "superseded" | "stopping"> {
+    const { log } = this.#parts;
+    const plan = decodeKept(accepted);
+    if (this.#isCancelled(accepted)) return this.#end(accepted, plan, cancelledAt(""));
+    log.info({ generation: plan.generation, revision: plan.revision, done: accepted.done }, "applying plan");
+    for (const each of boundSteps(plan, this.#parts.steps)) {
+      if (accepted.done.includes(each.id)) continue;
+      const ending = await this.#applyStep(accepted, plan, each, signal);
+      if (ending !== undefined) return ending;
+    }
+    for (const each of await this.#removals(plan)) {
+      const ending = await this.#applyStep(accepted, plan, each, signal);
+      if (ending !== undefined) return ending;
+      await stepMemory(this.#parts.state, each.step.kind).set(undefined);
+    }
+    if (this.#isSuperseded(accepted)) return "superseded";
+    return this.#end(accepted, plan, { outcome: "enforced" });
+  }
+
+  /** undefined: the plan goes on. */
+  async #applyStep(
+    pair: Pair,
+    plan: Plan,
+    each: BoundStep,
+    signal: AbortSignal,
+  ): Promise<PlanEnding | "superseded" | "stopping" | undefined> {
+    if (this.#isSuperseded(pair)) return "superseded";
+    if (signal.aborted) return "stopping";
+    if (this.#isCancelled(pair)) return this.#end(pair, plan, cancelledAt(each.id));
+    const run = await this.#run(pair, plan, each, signal);
+    if (run.outcome !== "failed") return undefined;
+    if (this.#isSuperseded(pair)) return "superseded";
+    const { reason, message, isRetryable } = run;
+    return this.#end(pair, plan, { outcome: "failed", step: each.id, reason, message, isRetryable });
+  }
+
+  async #run(pair: Pair, plan: Plan, each: BoundStep, signal: AbortSignal): Promise<StepRun> {
+    const { journal, reporter, failpoint, stepDeadlineMs, log } = this.#parts;
+    const { planEpoch, generation } = pair;
+    const running = journal.state.accepted?.running;
+    const run = await runStep(
+      {
+        ...each,
+        impactBound: plan.impactBound,
+        deadlineMs: stepDeadlineMs[each.step.kind],
+        unfinished: running?.step === each.id ? running.changes : undefined,
+        intend: async (changes) => {
+          await journal.write({ type: "intent", planEpoch, generation, step: each.id, kind: each.step.kind, changes });
+          reporter.note([this.#event(pair, stepStarted(each.id, changes))]);
+        },
+      },
+      this.#around(each, generation, signal),
+    );
+    log.info({ generation, step: each.id, outcome: run.outcome, reason: run.reason, changes: run.changes.length }, "step ended");
+    if (run.conditions !== undefined) await this.#tell(each.step.kind, run.conditions, pair);
+    failpoint("report.result.before");
+    await reporter.record([this.#event(pair, stepResult(each.id, run))]);
+    failpoint("report.result.after");
+    if (run.outcome !== "failed") await journal.write({ type: "done", planEpoch, generation, step: each.id });
+    return run;
+  }
+
+  async #end({ planEpoch, generation }: Pair, plan: Plan, ending: PlanEnding): Promise<PlanEnding> {
+    const { journal, reporter, failpoint, log } = this.#parts;
+    const pair = { planEpoch, generation };
+    this.#openDrift.clear();
+    await this.#tell("node", [inSync(ending)], pair);
+    failpoint("report.finished.before");
+    await reporter.record([this.#event(pair, planFinished(plan, ending))]);
+    failpoint("report.finished.after");
+    await journal.write({ type: "ended", ...pair, ending });
+    await journal.compact();
+    this.#cancelled = undefined;
+    log.info({ generation, ...ending }, "plan ended");
+    return ending;
+  }
+
+  /** Kinds that have something to put back; the last one first, as it may stand on the others. */
+  async #removals(plan: Plan): Promise<readonly BoundStep[]> {
+    const named = new Set(plan.steps.map((step) => step.spec?.$case));
+    const removals: BoundStep[] = [];
+    for (const kind of this.#kinds.toReversed()) {
+      if (named.has(kind)) continue;
+      const memory = await stepMemory(this.#parts.state, kind).get();
+      if (memory !== undefined) removals.push(removalOf(kind, plan, this.#parts.steps));
+    }
+    return removals;
+  }
+
+  async #tell(owner: string, found: readonly StepCondition[], pair: Pair): Promise<void> {
+    const { book, news } = tell(this.#conditions, owner, found, this.#parts.clock.now());
+    if (news.length === 0) return;
+    this.#conditions = book;
+    this.#parts.reporter.note(news.map((report) => this.#event(pair, { $case: "condition", value: report })));
+    await this.#parts.state.writeFile("conditions.json", Buffer.from(JSON.stringify(book)));
+  }
+
+  #around(each: BoundStep, generation: number, signal: AbortSignal): StepSurroundings {
+    const { host, clock, state, output, showProgress, failpoint } = this.#parts;
+    return {
+      host,
+      clock,
+      output,
+      failpoint,
+      memory: stepMemory(state, each.step.kind),
+      progress: (progress) => showProgress({ generation, step: each.id, ...progress }),
+      signal,
+    };
+  }
+
+  #isCancelled(pair: Pair): boolean {
+    return this.#cancelled !== undefined && comparePairs(this.#cancelled, pair) === 0;
+  }
+
+  #isSuperseded(pair: Pair): boolean {
+    const { accepted } = this.journal;
+    return accepted === undefined || comparePairs(accepted, pair) !== 0;
+  }
+
+  #event(pair: Pair | undefined, body: Parameters<typeof eventOf>[2]): ReturnType<typeof eventOf> {
+    return eventOf(this.#parts.clock.now(), pair, body);
+  }
+}
+
+function decodeKept(kept: { readonly plan: string }): Plan {
+  return Plan.decode(Buffer.from(kept.plan, "base64"));
+}
+
+function cancelledAt(step: string): PlanEnding {
+  return { outcome: "failed", step, reason: "Cancelled", message: "the coordinator cancelled the plan", isRetryable: false };
+}
+
+function inSync(ending: PlanEnding): StepCondition {
+  if (ending.outcome === "enforced") return { type: "InSync", status: "True", reason: "Enforced", message: "" };
+  const message = ending.outcome === "failed" && ending.step !== "" ? `${ending.step}: ${ending.message}` : ending.message;
+  return { type: "InSync", status: "False", reason: ending.reason, message };
+}
