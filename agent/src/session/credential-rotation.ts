@@ -40,9 +40,13 @@ export class CredentialRotation implements Component, CredentialSource {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await this.#untilDue(signal);
-      await this.#replace(signal);
+    try {
+      for (;;) {
+        await this.#untilDue(signal);
+        await this.#replace(signal);
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
     }
   }
 

@@ -139,8 +139,18 @@ export class NatsBus implements AgentBus, Component {
         else listen(decoded);
       };
     };
-    connection.subscribe(subjects.toNode(nodeId), { callback: reading((bytes) => ToNode.decode(bytes), (message) => this.#onToNode(message)) });
-    connection.subscribe(subjects.budget(shardOf(nodeId)), { callback: reading((bytes) => Budget.decode(bytes), (budget) => this.#onBudget(budget)) });
+    connection.subscribe(subjects.toNode(nodeId), {
+      callback: reading(
+        (bytes) => ToNode.decode(bytes),
+        (message) => this.#onToNode(message),
+      ),
+    });
+    connection.subscribe(subjects.budget(shardOf(nodeId)), {
+      callback: reading(
+        (bytes) => Budget.decode(bytes),
+        (budget) => this.#onBudget(budget),
+      ),
+    });
   }
 
   #publish(subject: string, payload: Uint8Array): boolean {

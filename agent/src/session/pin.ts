@@ -12,6 +12,7 @@ export type PinnedCa =
 
 const MAX_CHAIN_LENGTH = 8;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
+const CLOSE_TIMEOUT_MS = 1000;
 
 /** @param pin "sha256:<hex>" of the CA's SPKI */
 export async function findPinnedCa(clock: Clock, endpoint: string, pin: string, signal: AbortSignal): Promise<PinnedCa> {
@@ -59,19 +60,23 @@ function peerCertificate(endpoint: string, signal: AbortSignal): Promise<X509Cer
       // The chain is judged by the pin alone: nobody in it is trusted yet.
       rejectUnauthorized: false,
     });
-    const end = (settle: () => void): void => {
+    const fail = (error: Error): void => {
       signal.removeEventListener("abort", onAbort);
       socket.destroy();
-      settle();
+      reject(error);
     };
-    const onAbort = (): void => end(() => reject(signal.reason as Error));
+    const onAbort = (): void => fail(signal.reason as Error);
     signal.addEventListener("abort", onAbort, { once: true });
     socket.once("secureConnect", () => {
-      const certificate = socket.getPeerX509Certificate();
-      end(() => resolve(certificate));
+      signal.removeEventListener("abort", onAbort);
+      resolve(socket.getPeerX509Certificate());
+      // Orderly, so that the server does not count us as a broken handshake; what it says meanwhile is not read.
+      socket.resume();
+      socket.end();
+      socket.setTimeout(CLOSE_TIMEOUT_MS, () => socket.destroy());
     });
-    socket.on("error", (error) => end(() => reject(error)));
-    socket.once("close", () => end(() => reject(new Error("the connection was closed during the handshake"))));
+    socket.on("error", fail);
+    socket.once("close", () => fail(new Error("the connection was closed during the handshake")));
   });
 }
 
