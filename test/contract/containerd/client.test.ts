@@ -1,0 +1,183 @@
+import { readFile, writeFile, mkdtemp, rm } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { ContainerdClient } from "../../../agent/src/host/containerd/containerd-client.ts";
+import {
+  type RunningContainerd,
+  type RunningMirror,
+  type RunningRegistry,
+  startContainerd,
+  startMirror,
+  startRegistry,
+} from "../../support/containerd/index.ts";
+import { makeImage, pushImage, sha256, writeDockerArchive, writeOciArchive } from "../../support/images/index.ts";
+import { eventually } from "../../testbed/program.ts";
+
+const MIB = 2 ** 20;
+const PINNED = { "io.cri-containerd.pinned": "pinned" };
+
+describe("the containerd client on a real containerd", () => {
+  let registry: RunningRegistry;
+  let mirror: RunningMirror;
+  let containerd: RunningContainerd;
+  let client: ContainerdClient;
+  let directory: string;
+  const { signal } = new AbortController();
+  const ignore = (): void => {};
+
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), "drover-archives-"));
+    registry = await startRegistry();
+    mirror = await startMirror(registry.url);
+    containerd = await startContainerd({ mirrors: { "registry.test": [mirror.url] } });
+    client = new ContainerdClient({ socketPath: containerd.socketPath });
+  });
+
+  afterAll(async () => {
+    client?.close();
+    await containerd?.stop();
+    await mirror?.stop();
+    await registry?.stop();
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  const criImage = async (name: string) => (await client.listCriImages(signal)).find((image) => image.repoTags.includes(name));
+  const record = async (name: string) => (await client.listImages(signal)).find((image) => image.name === name);
+
+  test("it tells version, CRI's readiness and where images are kept", async () => {
+    expect(await client.version(signal)).toMatch(/^\d+\.\d+\.\d+$/);
+    expect(await client.criStatus(signal)).toMatchObject({ isReady: true });
+    expect(await client.storagePath(signal)).toMatch(new RegExp(`^${containerd.rootDirectory}/`));
+  });
+
+  test("an image is pulled by digest through the mirror, named, labelled and complete", async () => {
+    const image = makeImage({ sizeBytes: 2 * MIB, seed: 1, layerCount: 3 });
+    await pushImage(registry.url, "team/app", "v1", image);
+    mirror.setBytesPerSecond(MIB);
+    const seen: number[] = [];
+    await client.pull(`registry.test/team/app@${image.digest}`, (progress) => seen.push(progress.doneBytes), signal);
+    mirror.setBytesPerSecond(Number.POSITIVE_INFINITY);
+    expect(seen).toEqual(seen.toSorted((a, b) => a - b));
+    expect(seen.at(-1)).toBe(image.sizeBytes);
+    expect(seen.some((bytes) => bytes > 0 && bytes < image.sizeBytes)).toBe(true);
+    expect(await client.isComplete(image.digest, signal)).toBe(true);
+
+    const name = "registry.test/team/app:v1";
+    await client.putImage(name, image.digest, PINNED, signal);
+    expect(await record(name)).toMatchObject({ digest: image.digest, labels: PINNED });
+    const seenByCri = await eventually("CRI sees the name", 10_000, () => criImage(name));
+    expect(seenByCri.repoDigests).toEqual([`registry.test/team/app@${image.digest}`]);
+    expect((await record(name))?.labels).toMatchObject(PINNED);
+
+    await client.putImage(name, image.digest, { "io.cri-containerd.pinned": undefined, "drover.test": "kept" }, signal);
+    expect((await record(name))?.labels).not.toHaveProperty(["io.cri-containerd.pinned"]);
+    expect((await record(name))?.labels).toMatchObject({ "drover.test": "kept" });
+  });
+
+  test("a digest that the registry does not have is refused, and so is content that is not its digest", async () => {
+    const image = makeImage({ sizeBytes: MIB, seed: 2 });
+    await pushImage(registry.url, "team/damaged", "v1", image);
+    const other = makeImage({ sizeBytes: MIB, seed: 3 });
+    await expect(client.pull(`registry.test/team/damaged@${other.digest}`, ignore, signal)).rejects.toMatchObject({ code: "NotFound" });
+    const path = registry.blobPath(image.layers[0]!.digest);
+    const bytes = await readFile(path);
+    bytes[bytes.length >> 1]! ^= 1;
+    await writeFile(path, bytes);
+    await expect(client.pull(`registry.test/team/damaged@${image.digest}`, ignore, signal)).rejects.toMatchObject({ code: "Failed" });
+    expect(await client.isComplete(image.digest, signal)).toBe(false);
+  });
+
+  test("an OCI archive is imported by digest and unpacked, so that CRI has it whole", async () => {
+    const image = makeImage({ sizeBytes: 3 * MIB, seed: 4, layerCount: 3 });
+    const path = join(directory, "oci.tar");
+    await writeOciArchive(path, image, "registry.test/archived:v1");
+    const name = "registry.test/archived:v1";
+    const seen: number[] = [];
+    await client.importArchive(path, { name, digest: image.digest }, (progress) => seen.push(progress.doneBytes), signal);
+    expect(seen.at(-1)).toBe(image.sizeBytes);
+    expect(await client.isComplete(image.digest, signal)).toBe(true);
+    await client.putImage(name, image.digest, PINNED, signal);
+    expect(await eventually("CRI sees it", 10_000, () => criImage(name))).toMatchObject({ id: image.config.digest });
+    expect(await record(name)).toMatchObject({ digest: image.digest, labels: PINNED });
+    await client.importArchive(path, { name, digest: image.digest }, ignore, signal);
+    expect(await record(name)).toMatchObject({ digest: image.digest, labels: PINNED });
+    expect(ctr("leases", "ls", "-q").trim()).toBe("");
+  });
+
+  test("what was imported survives a garbage collection and a restart of containerd", async () => {
+    const image = makeImage({ sizeBytes: MIB, seed: 5, layerCount: 2 });
+    const path = join(directory, "kept.tar");
+    await writeOciArchive(path, image, "registry.test/kept:v1");
+    await client.importArchive(path, { name: "registry.test/kept:v1", digest: image.digest }, ignore, signal);
+    ctr("content", "prune", "references");
+    await containerd.kill();
+    await expect(client.version(signal)).rejects.toMatchObject({ name: "ContainerdError", code: "Unavailable" });
+    await containerd.start();
+    await eventually("containerd is found again", 10_000, () => client.version(signal));
+    expect(await client.isComplete(image.digest, signal)).toBe(true);
+    await eventually("CRI has it", 10_000, () => criImage("registry.test/kept:v1"));
+  });
+
+  test("a docker archive gets the digest that ctr gives it", async () => {
+    const image = makeImage({ sizeBytes: MIB, seed: 6, layerCount: 2 });
+    const path = join(directory, "docker.tar");
+    await writeDockerArchive(path, image, "registry.test/docker:v1");
+    const absent = client.importArchive(path, { name: "registry.test/docker:v1", digest: image.digest }, ignore, signal);
+    const refused = (await absent.catch((error: unknown) => error)) as Error;
+    expect(refused).toMatchObject({ code: "DigestNotInArchive" });
+    const digest = /it has (sha256:[0-9a-f]{64})/.exec(refused.message)![1]!;
+    await client.importArchive(path, { name: "registry.test/docker:v1", digest }, ignore, signal);
+    expect(await client.isComplete(digest, signal)).toBe(true);
+    ctr("images", "import", "--no-unpack", path);
+    expect((await record("registry.test/docker:v1"))?.digest).toBe(digest);
+  });
+
+  test("an archive is refused when a blob in it is not its digest, and nothing of it is named", async () => {
+    const image = makeImage({ sizeBytes: 2 * MIB, seed: 7 });
+    const path = join(directory, "damaged.tar");
+    await writeOciArchive(path, image, "registry.test/bad:v1");
+    const bytes = await readFile(path);
+    const at = bytes.indexOf(image.layers[0]!.bytes.subarray(MIB, MIB + 64));
+    bytes[at]! ^= 1;
+    await writeFile(path, bytes);
+    const importing = client.importArchive(path, { name: "registry.test/bad:v1", digest: image.digest }, ignore, signal);
+    await expect(importing).rejects.toMatchObject({ name: "ContainerdError" });
+    expect(await record("registry.test/bad:v1")).toBeUndefined();
+    await writeOciArchive(path, image, "registry.test/bad:v1");
+    await client.importArchive(path, { name: "registry.test/bad:v1", digest: image.digest }, ignore, signal);
+    expect(await client.isComplete(image.digest, signal)).toBe(true);
+  });
+
+  test.each([
+    ["no tar at all", Buffer.from("hello".repeat(1000))],
+    ["a compressed one", Buffer.concat([Buffer.from([0x1f, 0x8b]), Buffer.alloc(2000, 7)])],
+    ["an empty file", Buffer.alloc(0)],
+  ])("an archive that is %s is refused by name", async (_what, bytes) => {
+    const path = join(directory, "strange.tar");
+    await writeFile(path, bytes);
+    const importing = client.importArchive(path, { name: "registry.test/x:v1", digest: sha256(Buffer.from("x")) }, ignore, signal);
+    await expect(importing).rejects.toThrow(path);
+  });
+
+  test("an abort ends a pull at once", async () => {
+    const image = makeImage({ sizeBytes: 4 * MIB, seed: 8 });
+    await pushImage(registry.url, "team/aborted", "v1", image);
+    mirror.setBytesPerSecond(256 * 1024);
+    const stopping = new AbortController();
+    const pulling = client.pull(`registry.test/team/aborted@${image.digest}`, () => stopping.abort(new Error("stop")), stopping.signal);
+    await expect(pulling).rejects.toThrow("stop");
+    mirror.setBytesPerSecond(Number.POSITIVE_INFINITY);
+  });
+
+  function ctr(...args: string[]): string {
+    return execFileSync("/usr/bin/ctr", ["-a", containerd.socketPath, "-n", "k8s.io", ...args], { encoding: "utf8" });
+  }
+});
+
+test("a socket that nobody serves is told as such", async () => {
+  const client = new ContainerdClient({ socketPath: "/nonexistent/containerd.sock" });
+  await expect(client.version(new AbortController().signal)).rejects.toMatchObject({ name: "ContainerdError", code: "Unavailable" });
+  client.close();
+});
