@@ -1,0 +1,155 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { makeSession, runProgram } from "./index.ts";
+
+let folder: string;
+let environment: NodeJS.ProcessEnv;
+let unreachable: NodeJS.ProcessEnv;
+const good = `apiVersion: drover.dev/v1alpha1
+kind: NodeProfile
+metadata: { name: web }
+spec:
+  sysctl: { values: { net.core.somaxconn: 4096 } }
+`;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "drover-cli-"));
+  mkdirSync(join(folder, "bare"));
+  const write = (name: string, text: string): void => writeFileSync(join(folder, name), text);
+  write("good.yaml", good);
+  write("typo.yaml", good.replace("sysctl:", "sysctrl:"));
+  write("broken.yaml", "apiVersion: [\n");
+  write("kind.yaml", good.replace("NodeProfile", "NodeProfil"));
+  write("denied.yaml", good.replace("net.core.somaxconn: 4096", 'kernel.core_pattern: "|/bin/sh"'));
+  write("empty.yaml", "\n");
+  write("selector.yaml", "apiVersion: drover.dev/v1alpha1\nkind: NodeSet\nmetadata: { name: web }\nspec: { selector: {}, profile: web }\n");
+  write("no-contexts.yaml", "currentContext: a\n");
+  write("bad-context.yaml", "contexts:\n  - name: a\n    endpoint: nowhere\n    caPem: x\n    certificatePem: x\n    keyPem: x\n");
+  write("unparsable.yaml", "contexts: [\n");
+  const pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+  write(
+    "config.yaml",
+    JSON.stringify({
+      currentContext: "a",
+      contexts: [{ name: "a", endpoint: "127.0.0.1:1", caPem: pem, certificatePem: pem, keyPem: pem }],
+    }),
+  );
+  environment = { DROVER_CONFIG: join(folder, "config.yaml") };
+  unreachable = { DROVER_CONFIG: join(folder, "missing.yaml") };
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+async function run(argv: readonly string[], env = environment): Promise<{ exitCode: number; output: string; errors: string }> {
+  let output = "";
+  let errors = "";
+  const exitCode = await runProgram(
+    argv.map((word) => word.replace("FOLDER", folder)),
+    (options) => ({
+      ...makeSession(options, env, new AbortController().signal),
+      print: (text) => {
+        output += `${text}\n`;
+      },
+      warn: (text) => {
+        errors += `${text}\n`;
+      },
+      readStdin: async () => good,
+    }),
+    (text) => {
+      errors += text;
+    },
+  );
+  return { exitCode, output, errors };
+}
+
+describe("bad input to the command line", () => {
+  const cases: readonly [title: string, argv: string[], exitCode: number, says: RegExp, env?: () => NodeJS.ProcessEnv][] = [
+    ["an unknown command", ["aply"], 2, /unknown command 'aply'[\s\S]*apply/],
+    ["an unknown option", ["get", "nodes", "--al"], 2, /unknown option '--al'/],
+    ["a missing argument", ["get"], 2, /missing required argument 'kind'/],
+    ["too many arguments", ["get", "nodes", "a", "b"], 2, /too many arguments/],
+    ["an unknown kind", ["get", "pods"], 2, /no kind 'pods'[\s\S]*nodesets/],
+    ["an unknown output format", ["get", "nodes", "-o", "xml"], 2, /Allowed choices are table, wide, json, yaml, name/],
+    ["a selector that is none", ["get", "nodes", "-l", "a in"], 2, /is no requirement/],
+    ["an empty selector", ["get", "nodes", "-l", ""], 2, /an empty selector is an error/],
+    ["a name together with a selector", ["get", "node", "a", "-l", "b=c"], 2, /exclude each other/],
+    ["a duration that is none", ["wait", "node/a", "--for=condition=InSync", "--timeout", "soon"], 2, /must be a duration/],
+    ["a goal that is none", ["wait", "node/a", "--for=happiness"], 2, /is no goal[\s\S]*condition=InSync/],
+    ["a wait for no object", ["wait", "node", "--for=delete"], 2, /does not name one object/],
+    ["a label that is none", ["token", "create", "--label", "zone"], 2, /is not KEY=VALUE/],
+    ["a limit that is no number", ["audit", "--limit", "many"], 2, /whole number/],
+    ["apply without a file", ["apply"], 2, /-f FILE is needed/],
+    ["a file that is not there", ["apply", "-f", "FOLDER/none.yaml"], 2, /none\.yaml: no such file/],
+    ["a folder without manifests", ["apply", "-f", "FOLDER/bare"], 2, /bare has no \.yaml/],
+    ["YAML that does not parse", ["apply", "-f", "FOLDER/broken.yaml"], 2, /broken\.yaml:2:1: /],
+    ["a misspelt field", ["apply", "-f", "FOLDER/typo.yaml"], 2, /typo\.yaml:5:3: [\s\S]*sysctrl/],
+    ["a misspelt kind", ["apply", "-f", "FOLDER/kind.yaml"], 2, /kind\.yaml:2:7: [\s\S]*NodeProfile/],
+    ["a sysctl that runs programs", ["apply", "-f", "FOLDER/denied.yaml"], 2, /denied\.yaml:5:\d+: [\s\S]*core_pattern/],
+    ["an empty manifest", ["apply", "-f", "FOLDER/empty.yaml"], 2, /no object|empty/],
+    ["a set that selects all by selecting nothing", ["apply", "-f", "FOLDER/selector.yaml"], 2, /selector\.yaml:4:\d+: [\s\S]*empty/],
+    ["diff of a file that is not there", ["diff", "-f", "FOLDER/none.yaml"], 2, /no such file/],
+    ["no context file", ["get", "nodes"], 4, /missing\.yaml does not exist[\s\S]*operator create/, () => unreachable],
+    [
+      "a context file without contexts",
+      ["get", "nodes"],
+      2,
+      /no-contexts\.yaml:1:1: has no list 'contexts'/,
+      () => ({ DROVER_CONFIG: join(folder, "no-contexts.yaml") }),
+    ],
+    [
+      "a context with a wrong endpoint",
+      ["get", "nodes"],
+      2,
+      /bad-context\.yaml:3:15: .*host:port/,
+      () => ({ DROVER_CONFIG: join(folder, "bad-context.yaml") }),
+    ],
+    [
+      "a context file that does not parse",
+      ["get", "nodes"],
+      2,
+      /unparsable\.yaml:2:1: /,
+      () => ({ DROVER_CONFIG: join(folder, "unparsable.yaml") }),
+    ],
+    ["a context that is not there", ["--context", "b", "get", "nodes"], 2, /no context is called 'b'[\s\S]*there are: a/],
+    ["a certificate that is none", ["get", "nodes"], 4, /context 'a' cannot be used/],
+  ];
+  it.each(cases)("%s is refused with the right exit code", async (_title, argv, exitCode, says, env) => {
+    const result = await run(argv, env?.());
+    expect(result.errors).toMatch(says);
+    expect(result.exitCode).toBe(exitCode);
+    expect(result.output).toBe("");
+  });
+});
+
+describe("what needs no coordinator", () => {
+  it("checks manifests from standard input in a client dry run", async () => {
+    expect(await run(["apply", "-f", "-", "--dry-run=client"], unreachable)).toMatchObject({
+      exitCode: 0,
+      output: "nodeprofile/web valid (client dry run)\n",
+    });
+  });
+
+  it("lists contexts and switches between them, keeping the file private", async () => {
+    const path = join(folder, "two.yaml");
+    const context = { endpoint: "h:1", caPem: "x", certificatePem: "x", keyPem: "secret" };
+    writeFileSync(
+      path,
+      JSON.stringify({
+        currentContext: "a",
+        contexts: [
+          { ...context, name: "a" },
+          { ...context, name: "b" },
+        ],
+      }),
+      { mode: 0o644 },
+    );
+    const env = { DROVER_CONFIG: path };
+    expect((await run(["context", "use", "b"], env)).exitCode).toBe(0);
+    expect((await run(["context", "list"], env)).output).toMatch(/\* +b +h:1/);
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+    expect((await run(["context", "use", "c"], env)).exitCode).toBe(2);
+    expect(readFileSync(path, "utf8")).toContain("currentContext: b");
+    expect((await run(["context", "list"], env)).output).not.toContain("secret");
+  });
+});

@@ -1,0 +1,75 @@
+/** What every command gets: where it prints, the clock, the stop signal, and the coordinator when it asks for it. */
+import type { DroverObject, Kind } from "@drover/api";
+import { kindOf } from "@drover/api";
+import type { ResourceObject } from "@drover/proto";
+import { CliError, exitCodes } from "./cli-error.ts";
+import { Connection } from "./connection.ts";
+import { chooseContext, contextFilePath, readContextFile } from "./context/context-file.ts";
+
+export interface GlobalOptions {
+  readonly context?: string;
+  readonly requestTimeoutMs: number;
+}
+
+export interface Session {
+  readonly environment: NodeJS.ProcessEnv;
+  readonly signal: AbortSignal;
+  nowMs(): number;
+  print(text: string): void;
+  warn(text: string): void;
+  readStdin(): Promise<string>;
+  connect(): Connection;
+}
+
+/** The session of a real command line. */
+export function makeSession(options: GlobalOptions, environment: NodeJS.ProcessEnv, signal: AbortSignal): Session {
+  let connection: Connection | undefined;
+  return {
+    environment,
+    signal,
+    nowMs: () => Date.now(),
+    print: (text) => void process.stdout.write(`${text}\n`),
+    warn: (text) => void process.stderr.write(`${text}\n`),
+    async readStdin() {
+      let text = "";
+      process.stdin.setEncoding("utf8");
+      for await (const chunk of process.stdin) text += chunk as string;
+      return text;
+    },
+    connect() {
+      if (connection === undefined) {
+        const path = contextFilePath(environment);
+        connection = new Connection(chooseContext(readContextFile(path), path, options.context), options.requestTimeoutMs);
+      }
+      return connection;
+    },
+  };
+}
+
+/** "node", "nodes", "no" -> Node. @throws CliError that names what there is */
+export function kindFrom(text: string): Kind {
+  const kind = kindOf(text);
+  if (kind !== undefined) return kind;
+  throw new CliError(
+    exitCodes.usage,
+    `there is no kind '${text}'`,
+    "kinds: nodes, nodesets, nodeprofiles, rollouts, imagelocks, jointokens",
+  );
+}
+
+/** "node/web-1" or "node web-1" -> [Node, web-1]. */
+export function targetFrom(words: readonly string[]): { readonly kind: Kind; readonly name: string } {
+  const [first = "", second] = words;
+  const slash = first.indexOf("/");
+  const [kindText, name] = slash > 0 ? [first.slice(0, slash), first.slice(slash + 1)] : [first, second];
+  if (name === undefined || name === "" || words.length > (slash > 0 ? 1 : 2)) {
+    throw new CliError(exitCodes.usage, `'${words.join(" ")}' does not name one object`, "KIND/NAME or KIND NAME, such as node/web-1");
+  }
+  return { kind: kindFrom(kindText ?? ""), name };
+}
+
+export function decodeObject(resource: ResourceObject | undefined): DroverObject {
+  if (resource === undefined)
+    throw new CliError(exitCodes.failed, "the coordinator answered without an object", "drover-coordinator doctor");
+  return JSON.parse(resource.json.toString("utf8")) as DroverObject;
+}
