@@ -127,7 +127,7 @@ export class LightMachine implements Machine {
   async servicePid(name: string): Promise<number | undefined> {
     const inside = (await this.#supervised(name, "pid")) ?? "";
     if (inside === "") return undefined;
-    return hostPid(this.#pid(), Number(inside));
+    return hostPid(this.pid, Number(inside));
   }
 
   async serviceStarts(name: string): Promise<number> {
@@ -143,12 +143,13 @@ export class LightMachine implements Machine {
     return result.exitCode === 0 ? result.stdout.trim() : undefined;
   }
 
-  #pid(): number {
+  /** pid 1 of the machine, as the host numbers it. */
+  get pid(): number {
     if (this.#init === undefined) throw new Error(`${this.name} is powered off`);
     return this.#init.pid;
   }
 
   #enter(): string[] {
-    return [`--target=${this.#pid()}`, "--net", "--mount", "--pid", "--uts", "--ipc", "--"];
+    return [`--target=${this.pid}`, "--net", "--mount", "--pid", "--uts", "--ipc", "--"];
   }
 }

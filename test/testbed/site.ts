@@ -1,0 +1,211 @@
+/**
+ * A whole site in one bed: coordinator with its embedded NATS, a registry, and light machines with containerd and agent.
+ * What the quickstart shows and what campaigns shoot at.
+ */
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { stringify } from "yaml";
+import { Bed } from "./bed.ts";
+import type { LightMachine } from "./light/light-machine.ts";
+import { eventually, type SpawnedProgram } from "./program.ts";
+
+const top = fileURLToPath(new URL("../..", import.meta.url));
+export const nodeProgram = join(top, "node_modules/.bin/node");
+const coordinatorMain = join(top, "coordinator/src/main.ts");
+const agentMain = join(top, "agent/src/main.ts");
+const cliMain = join(top, "cli/src/main.ts");
+
+export interface SiteOptions {
+  /** Of each agent; default: as the product has them. */
+  readonly intervals?: { readonly poll?: string; readonly driftScan?: string; readonly heartbeat?: string };
+  /** argv that runs an agent; default: this checkout's source on Node. */
+  readonly agent?: readonly string[];
+  /** More environment of the agents, for failpoints. */
+  readonly agentEnvironment?: Readonly<Record<string, string>>;
+  /** More keys of coordinator.yaml. */
+  readonly coordinatorConfig?: Readonly<Record<string, unknown>>;
+}
+
+export interface CliResult {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export class Site implements AsyncDisposable {
+  readonly bed: Bed;
+  readonly machines = new Map<string, LightMachine>();
+  /** "host:port" of the registry, as images and mirrors name it. */
+  readonly registry: string;
+  readonly contextFile: string;
+  readonly #options: SiteOptions;
+  #coordinator: SpawnedProgram | undefined;
+  #registry: SpawnedProgram | undefined;
+
+  private constructor(bed: Bed, options: SiteOptions) {
+    this.bed = bed;
+    this.#options = options;
+    this.registry = `${bed.address}:5000`;
+    this.contextFile = join(bed.directory, "drover.yaml");
+  }
+
+  /** A bed with a running coordinator, and an admin's context file for the CLI. */
+  static async make(options: SiteOptions = {}): Promise<Site> {
+    const site = new Site(await Bed.make(), options);
+    try {
+      await site.#configureCoordinator();
+      await site.startCoordinator();
+      await site.#createOperator();
+      return site;
+    } catch (error) {
+      await site[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get coordinator(): SpawnedProgram {
+    if (this.#coordinator === undefined) throw new Error("the coordinator is not running");
+    return this.#coordinator;
+  }
+
+  get coordinatorLogFile(): string {
+    return join(this.bed.directory, "coordinator.log");
+  }
+
+  get dataDirectory(): string {
+    return join(this.bed.directory, "coordinator");
+  }
+
+  /** argv prefix that runs the operator's CLI in the bed. */
+  get cliCommand(): readonly string[] {
+    return [...this.bed.enter, "env", `DROVER_CONFIG=${this.contextFile}`, nodeProgram, cliMain];
+  }
+
+  async startCoordinator(): Promise<void> {
+    this.#coordinator = await this.bed.spawn(
+      nodeProgram,
+      [coordinatorMain, "run", "--config", join(this.bed.directory, "coordinator.yaml")],
+      this.coordinatorLogFile,
+    );
+    const running = this.#coordinator;
+    let hasEnded = false;
+    void running.ended.then(() => {
+      hasEnded = true;
+    });
+    await eventually("the coordinator is ready", 60_000, async () => {
+      if (hasEnded) return true;
+      const answer = await this.bed.run(nodeProgram, [
+        "-e",
+        "fetch('http://127.0.0.1:7445/readyz').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))",
+      ]);
+      return answer.exitCode === 0;
+    });
+    if (hasEnded)
+      throw new Error(`the coordinator ended: ${(await readFile(this.coordinatorLogFile, "utf8")).split("\n").slice(-20).join("\n")}`);
+  }
+
+  /** `drover WORDS...` in the bed. */
+  async drover(words: readonly string[], options: { readonly timeoutMs?: number; readonly input?: string } = {}): Promise<CliResult> {
+    return this.bed.run(nodeProgram, [cliMain, ...words], { ...options, env: { DROVER_CONFIG: this.contextFile } });
+  }
+
+  /** As drover(), but a failure is an error. @returns standard output */
+  async mustDrover(words: readonly string[], options: { readonly timeoutMs?: number; readonly input?: string } = {}): Promise<string> {
+    const result = await this.drover(words, options);
+    if (result.exitCode !== 0) throw new Error(`drover ${words.join(" ")} ended with ${result.exitCode}: ${result.stderr}${result.stdout}`);
+    return result.stdout;
+  }
+
+  /** A manifest file in the bed's folder; gives its path. */
+  async manifest(name: string, ...objects: readonly object[]): Promise<string> {
+    const path = join(this.bed.directory, `${name}.yaml`);
+    await writeFile(path, objects.map((object) => stringify(object)).join("---\n"));
+    return path;
+  }
+
+  async startRegistry(): Promise<void> {
+    const storage = join(this.bed.directory, "registry");
+    await mkdir(storage, { recursive: true });
+    const config = join(this.bed.directory, "registry.yaml");
+    await writeFile(
+      config,
+      stringify({
+        version: 0.1,
+        log: { level: "warn" },
+        storage: { filesystem: { rootdirectory: storage } },
+        http: { addr: this.registry },
+      }),
+    );
+    this.#registry = await this.bed.spawn("docker-registry", ["serve", config], join(this.bed.directory, "registry.log"));
+    await eventually("the registry answers", 30_000, async () => {
+      const script = `fetch('http://${this.registry}/v2/').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))`;
+      return (await this.bed.run(nodeProgram, ["-e", script])).exitCode === 0;
+    });
+  }
+
+  /** A light machine with containerd, enrolled by a fresh join token and with its agent running. */
+  async addMachine(name: string, labels: Readonly<Record<string, string>> = {}): Promise<LightMachine> {
+    const token = JSON.parse(
+      await this.mustDrover([
+        "token",
+        "create",
+        "-o",
+        "json",
+        "--description",
+        `for ${name}`,
+        ...Object.entries(labels).flatMap(([key, value]) => ["--label", `${key}=${value}`]),
+      ]),
+    ) as { joinToken: string; caPin: string; endpoint: string };
+    const machine = await this.bed.addLightMachine(name);
+    this.machines.set(name, machine);
+    await machine.writeFile("/etc/containerd/config.toml", containerdConfig);
+    await machine.writeFile("/etc/drover/join-token", `${token.joinToken}\n`, 0o600);
+    await machine.writeFile(
+      "/etc/drover/agent.yaml",
+      stringify({ coordinator: token.endpoint, caPin: token.caPin, name, intervals: this.#options.intervals ?? {} }),
+    );
+    await machine.addService("containerd", "exec /usr/bin/containerd\n");
+    const environment = Object.entries(this.#options.agentEnvironment ?? {}).map(([key, value]) => `${key}=${value}`);
+    const agent = this.#options.agent ?? [nodeProgram, agentMain];
+    await machine.addService("drover-agent", `exec env ${[...environment, ...agent].join(" ")} run --config /etc/drover/agent.yaml\n`);
+    return machine;
+  }
+
+  /** Coordinator and NATS orderly, then everything else at once. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#coordinator?.stop();
+    await this.#registry?.stop(2000);
+    await this.bed[Symbol.asyncDispose]();
+  }
+
+  async #configureCoordinator(): Promise<void> {
+    await writeFile(
+      join(this.bed.directory, "coordinator.yaml"),
+      stringify({ dataDir: this.dataDirectory, advertisedHosts: [this.bed.address], ...this.#options.coordinatorConfig }),
+    );
+  }
+
+  async #createOperator(): Promise<void> {
+    const made = await this.bed.run(nodeProgram, [
+      coordinatorMain,
+      "operator",
+      "create",
+      "admin",
+      "--role",
+      "admin",
+      "--config",
+      join(this.bed.directory, "coordinator.yaml"),
+      "--out",
+      this.contextFile,
+    ]);
+    if (made.exitCode !== 0) throw new Error(`operator create ended with ${made.exitCode}: ${made.stderr}${made.stdout}`);
+  }
+}
+
+/** What the operator's own file says before Drover comes; the restriction is needed where root may not raise OOM scores. */
+const containerdConfig = `version = 2
+
+[plugins."io.containerd.grpc.v1.cri"]
+  restrict_oom_score_adj = true
+`;
