@@ -18,7 +18,7 @@ export class FakeAuthority {
   }
 
   static async make(): Promise<FakeAuthority> {
-    const keys = (await webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"])) as webcrypto.CryptoKeyPair;
+    const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
     const certificate = await x509.X509CertificateGenerator.createSelfSigned({
       serialNumber: serial(),
       name: [{ CN: [`Test CA ${randomBytes(4).toString("hex")}`] }],

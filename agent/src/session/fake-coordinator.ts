@@ -53,9 +53,9 @@ export class FakeCoordinator {
     const { keyPem, chainPem } = await this.authority.serverPair();
     const pair = [{ private_key: Buffer.from(keyPem), cert_chain: Buffer.from(chainPem) }];
     const enrolment: EnrollmentServer = {
-      enroll: (call, done) => this.#answer(done, () => this.#enroll(call.request)),
-      renew: (call, done) => this.#answer(done, () => this.#renew(call.request)),
-      recover: (call, done) => this.#answer(done, () => this.#recover(call.request)),
+      enroll: (call, done) => void this.#answer(done, () => this.#enroll(call.request)),
+      renew: (call, done) => void this.#answer(done, () => this.#renew(call.request)),
+      recover: (call, done) => void this.#answer(done, () => this.#recover(call.request)),
     };
     const open = new Server();
     open.addService(EnrollmentService, enrolment);
@@ -115,24 +115,22 @@ export class FakeCoordinator {
     });
   }
 
-  #answer<T>(
+  async #answer<T>(
     done: (error: { code: number; details: string; metadata: Metadata } | null, answer?: T) => void,
     work: () => Promise<T>,
-  ): void {
+  ): Promise<void> {
     const refuse = (code: number, details: string): void => done({ code, details, metadata: new Metadata() });
     if (this.refusal !== undefined) {
       refuse(this.refusal.code, this.refusal.details);
       return;
     }
-    work().then(
-      (answer) => {
-        if (this.answersToLose > 0) {
-          this.answersToLose -= 1;
-          refuse(status.UNAVAILABLE, "lost on the way");
-        } else done(null, answer);
-        return undefined;
-      },
-      (error: unknown) => refuse(status.INVALID_ARGUMENT, String(error)),
-    );
+    try {
+      const answer = await work();
+      this.answersToLose -= 1;
+      if (this.answersToLose >= 0) refuse(status.UNAVAILABLE, "lost on the way");
+      else done(null, answer);
+    } catch (error) {
+      refuse(status.INVALID_ARGUMENT, String(error));
+    }
   }
 }

@@ -103,8 +103,8 @@ describe("a conversation", () => {
     const conversation = await new GrpcSessions(systemClock, credentials).open(stop.signal);
     await conversation.send(hello);
     stop.abort(new Error("stop"));
-    await cancelled;
     await expect(conversation.send(hello)).rejects.toThrow();
+    await cancelled;
   });
 
   test("holds a sender back while the coordinator does not read", async () => {

@@ -8,6 +8,7 @@ import type { CredentialSource } from "./credential-rotation.ts";
 
 const CONNECT_TIMEOUT_MS = 15_000;
 const SEND_TIMEOUT_MS = 30_000;
+const CLOSE_AFTER_MS = 50;
 
 export class GrpcSessions implements Sessions {
   readonly #clock: Clock;
@@ -69,7 +70,8 @@ class GrpcConversation implements Conversation {
     stream.on("status", (ending) => {
       signal.removeEventListener("abort", onAbort);
       this.#ended.abort(new Error(`the session has ended: ${ending.details || "closed by the coordinator"}`));
-      client.close();
+      // Closed in the same turn, the channel would forget to tell the coordinator that the stream was cancelled.
+      clock.setTimer(CLOSE_AFTER_MS, () => client.close());
     });
   }
 
