@@ -105,6 +105,7 @@ export class Bed implements AsyncDisposable {
       if (this.#holder.exitCode !== null || this.#holder.signalCode !== null) resolve(undefined);
       else this.#holder.once("exit", resolve);
     });
+    this.#holder.ref();
     this.#holder.stdin?.end();
     await gone;
     await rm(this.directory, { recursive: true, force: true });

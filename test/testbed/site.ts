@@ -14,6 +14,7 @@ const top = fileURLToPath(new URL("../..", import.meta.url));
 export const nodeProgram = join(top, "node_modules/.bin/node");
 const coordinatorMain = join(top, "coordinator/src/main.ts");
 const agentMain = join(top, "agent/src/main.ts");
+const pushMain = join(top, "test/support/images/push-main.ts");
 const cliMain = join(top, "cli/src/main.ts");
 
 export interface SiteOptions {
@@ -25,6 +26,13 @@ export interface SiteOptions {
   readonly agentEnvironment?: Readonly<Record<string, string>>;
   /** More keys of coordinator.yaml. */
   readonly coordinatorConfig?: Readonly<Record<string, unknown>>;
+}
+
+export interface LockEntry {
+  readonly name: string;
+  readonly digest: string;
+  readonly size: number;
+  readonly pinned: boolean;
 }
 
 export interface CliResult {
@@ -142,6 +150,18 @@ export class Site implements AsyncDisposable {
       const script = `fetch('http://${this.registry}/v2/').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))`;
       return (await this.bed.run(nodeProgram, ["-e", script])).exitCode === 0;
     });
+  }
+
+  /**
+   * Pushes made-up images into the registry.
+   * @param sizes image name ("registry.example/team/app:1") to bytes; the first part of the name is served by mirrors only
+   * @returns entries of an image lock
+   */
+  async pushImages(sizes: Readonly<Record<string, number>>): Promise<readonly LockEntry[]> {
+    const wanted = Object.entries(sizes).map(([name, size]) => `${name}=${size}`);
+    const pushed = await this.bed.run(nodeProgram, [pushMain, `http://${this.registry}`, ...wanted], { timeoutMs: 120_000 });
+    if (pushed.exitCode !== 0) throw new Error(`images could not be pushed: ${pushed.stderr}`);
+    return JSON.parse(pushed.stdout) as readonly LockEntry[];
   }
 
   /** A light machine with containerd, enrolled by a fresh join token and with its agent running. */
