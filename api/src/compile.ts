@@ -126,7 +126,14 @@ function sortedContainerd(section: ContainerdSection): ContainerdSection {
 function containerdSpec(section: ContainerdSection): ContainerdSpec {
   const { registries, runtimes, ...settings } = sortedContainerd(section);
   return ContainerdSpec.create({
-    ...settings,
+    sandboxImage: settings.sandboxImage ?? "",
+    systemdCgroup: settings.systemdCgroup,
+    rootDir: settings.rootDir ?? "",
+    stateDir: settings.stateDir ?? "",
+    requiredMount: settings.requiredMount ?? "",
+    defaultRuntime: settings.defaultRuntime ?? "",
+    maxConcurrentDownloads: settings.maxConcurrentDownloads ?? 0,
+    restrictOomScoreAdj: settings.restrictOomScoreAdj,
     registries: (registries ?? []).map(({ host, server, mirrors }) => ({
       host,
       server: server ?? "",

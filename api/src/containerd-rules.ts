@@ -118,7 +118,9 @@ function findRepeated(items: readonly unknown[], path: Path, field: string): Fin
     const value = textAt(item, [field]);
     if (value === undefined) return [];
     if (seen.has(value))
-      return [{ path: [...path, index, field], at: "value", message: `repeats ${JSON.stringify(value)}`, hint: "remove one of them" }];
+      return [
+        { path: [...path, index, field], at: "value", message: `repeats the ${field} of an earlier item`, hint: "remove one of them" },
+      ];
     seen.add(value);
     return [];
   });

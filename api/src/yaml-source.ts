@@ -57,6 +57,9 @@ function refuse(at: Position, message: string, hint: string): SourceReading {
   return { ok: false, errors: [{ ...at, message, hint }] };
 }
 
+/** Lexemes that stand for no text: begin of document, end of flow, begin of scalar. */
+const MARKS: ReadonlySet<string> = new Set(["\u0002", "\u0018", "\u001f"]);
+
 /** The parser keeps open collections on a stack, the composer on ours: the depth is checked in between, while reading. */
 function compose(text: string, lines: LineCounter): Document.Parsed[] | { readonly at: Position } {
   const parser = new Parser(lines.addNewLine);
@@ -65,8 +68,8 @@ function compose(text: string, lines: LineCounter): Document.Parsed[] | { readon
   let offset = 0;
   for (const lexeme of new Lexer().lex(text)) {
     for (const token of parser.next(lexeme)) tokens.push(token);
-    offset += lexeme.length;
     if (parser.stack.length > MAX_DEPTH + 2) return { at: positionAt(Math.min(offset, text.length), lines) };
+    if (!MARKS.has(lexeme)) offset += lexeme.length;
   }
   tokens.push(...parser.end());
   const composer = new Composer({ lineCounter: lines, prettyErrors: false, uniqueKeys: true, strict: true });
