@@ -10,14 +10,20 @@ export interface Bus {
   publishSentinel(sequence: number): void;
   /** Last beat of every node first, then live; no acks. Handler is awaited between batches. Returns when the signal aborts. */
   consumeHeartbeats(handle: (beats: readonly HeartbeatMessage[]) => void | Promise<void>, signal: AbortSignal): Promise<void>;
-  /** From `after` on; a batch is acked to the stream (ack-all) when the handler has resolved. Returns when the signal aborts. */
-  consumeReports(after: ReportPosition | undefined, handle: (pull: ReportPull) => Promise<void>, signal: AbortSignal): Promise<void>;
+  /**
+   * From `after` on; a batch is acked to the stream (ack-all) when the handler has resolved, and what the handler resolved to, if anything,
+   * is called after that. A handler's error ends it. Returns when the signal aborts.
+   */
+  consumeReports(after: ReportPosition | undefined, handle: ReportHandler, signal: AbortSignal): Promise<void>;
   /** Milliseconds of a round trip. @throws when there is no connection */
   roundTripMs(): Promise<number>;
   /** Cuts exactly this user, within 5 s, and for good. @param publicKey the node's NATS nkey, "U..." */
   revokeUser(publicKey: string, atMs: number): Promise<void>;
   readonly isConnected: boolean;
 }
+
+/** Takes one pull; may resolve to what is to be done once the stream has the ack. */
+export type ReportHandler = (pull: ReportPull) => Promise<(() => void) | void>;
 
 export interface HeartbeatMessage {
   /** undefined: our own sentinel. */

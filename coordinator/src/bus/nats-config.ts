@@ -1,0 +1,59 @@
+/** The embedded server's configuration file, rendered; pure. */
+
+export interface NatsServerConfig {
+  readonly serverName: string;
+  readonly host: string;
+  readonly port: number;
+  /** On loopback only. */
+  readonly monitorPort: number;
+  readonly storeDir: string;
+  readonly maxMemoryBytes: number;
+  readonly maxDiskBytes: number;
+  readonly certificatePath: string;
+  readonly keyPath: string;
+  readonly operatorJwt: string;
+  readonly systemAccountId: string;
+  /** Account id to JWT: what the server knows when it starts; later changes reach it as claims updates. */
+  readonly accounts: Readonly<Record<string, string>>;
+}
+
+/** Account claims travel as one message: room for some 50,000 revoked users. Nodes are held to less by their own JWT. */
+const MAX_PAYLOAD_BYTES = 4 * 1024 * 1024;
+
+export function renderNatsConfig(config: NatsServerConfig): string {
+  return `# Rendered by drover-coordinator at each start of this server; changes here are overwritten.
+server_name: ${text(config.serverName)}
+host: ${text(config.host)}
+port: ${config.port}
+http: ${text(`127.0.0.1:${config.monitorPort}`)}
+max_payload: ${MAX_PAYLOAD_BYTES}
+max_connections: 100000
+ping_interval: "60s"
+ping_max: 2
+write_deadline: "10s"
+jetstream {
+  store_dir: ${text(config.storeDir)}
+  max_memory_store: ${config.maxMemoryBytes}
+  max_file_store: ${config.maxDiskBytes}
+}
+tls {
+  cert_file: ${text(config.certificatePath)}
+  key_file: ${text(config.keyPath)}
+  timeout: 5
+}
+operator: ${text(config.operatorJwt)}
+system_account: ${text(config.systemAccountId)}
+resolver: MEMORY
+resolver_preload {
+${Object.entries(config.accounts)
+  .map(([id, jwt]) => `  ${id}: ${text(jwt)}`)
+  .join("\n")}
+}
+`;
+}
+
+/** Quoted for NATS's configuration language. */
+function text(value: string): string {
+  if (/["\\\n\r]/.test(value)) throw new Error(`a NATS configuration value must not contain quotes, backslashes or line ends: ${value}`);
+  return `"${value}"`;
+}

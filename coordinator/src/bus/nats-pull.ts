@@ -1,0 +1,109 @@
+/**
+ * A pull consumer's messages in batches, in order: what arrived while the handler was busy is the next batch.
+ * Knows nothing of recovery: when broker, stream or consumer is gone it throws ConsumerLost, and its caller makes a new one.
+ */
+import type { Clock } from "@drover/lifecycle";
+import { createInbox, type Msg, type NatsConnection } from "@nats-io/transport-node";
+
+/** The consumer no longer delivers. An expected ending: make it anew. */
+export class ConsumerLost extends Error {
+  override readonly name = "ConsumerLost";
+}
+
+export interface PulledMessage {
+  readonly subject: string;
+  readonly payload: Uint8Array;
+  readonly streamSequence: number;
+  /** The broker's stamp, Unix milliseconds. */
+  readonly brokerMs: number;
+}
+
+export interface PullOptions {
+  readonly connection: NatsConnection;
+  readonly stream: string;
+  readonly consumer: string;
+  readonly batchMessages: number;
+  readonly isAcked: boolean;
+  readonly clock: Clock;
+  readonly handle: (messages: readonly PulledMessage[]) => Promise<(() => void) | void> | void;
+}
+
+/** How long the server holds a request open; a lost consumer shows after that and the grace at the latest. */
+const REQUEST_EXPIRES_MS = 4_000;
+const REQUEST_GRACE_MS = 2_000;
+const NANOS_PER_MS = 1_000_000;
+
+/** Statuses that end a request and nothing else: no messages, expired. */
+const REQUEST_OVER: ReadonlySet<number> = new Set([404, 408]);
+const IDLE_HEARTBEAT = 100;
+
+/** Returns when the signal aborts. @throws ConsumerLost; whatever the handler throws */
+export async function pullBatches(options: PullOptions, signal: AbortSignal): Promise<void> {
+  const { connection, batchMessages, clock } = options;
+  const arrived: { readonly message: PulledMessage; readonly reply: string }[] = [];
+  let outstanding = 0;
+  let lost: ConsumerLost | undefined;
+  let requestedAtMs = 0;
+  let wake = (): void => {};
+  const inbox = createInbox();
+  const subscription = connection.subscribe(inbox, {
+    callback(error, message) {
+      if (error !== null) lost = new ConsumerLost(error.message);
+      else if (message.reply?.startsWith("$JS.ACK.")) {
+        outstanding -= 1;
+        arrived.push({ message: read(message, message.reply), reply: message.reply });
+      } else if (REQUEST_OVER.has(message.headers?.code ?? 0)) outstanding = 0;
+      else if (message.headers?.code !== IDLE_HEARTBEAT) {
+        lost = new ConsumerLost(`${message.headers?.code ?? "?"} ${message.headers?.description ?? ""}`);
+      }
+      wake();
+    },
+  });
+  const request = (): void => {
+    outstanding = batchMessages;
+    requestedAtMs = clock.monotonicMs();
+    const body = JSON.stringify({ batch: batchMessages, expires: REQUEST_EXPIRES_MS * NANOS_PER_MS });
+    connection.publish(`$JS.API.CONSUMER.MSG.NEXT.${options.stream}.${options.consumer}`, body, { reply: inbox });
+  };
+  const onAbort = (): void => wake();
+  signal.addEventListener("abort", onAbort);
+  try {
+    while (!signal.aborted) {
+      if (outstanding <= 0 && arrived.length < batchMessages && lost === undefined) request();
+      const batch = arrived.splice(0, batchMessages);
+      const last = batch.at(-1);
+      if (last !== undefined) {
+        const afterAck = await options.handle(batch.map(({ message }) => message));
+        if (options.isAcked && !connection.isClosed()) connection.publish(last.reply, "+ACK");
+        afterAck?.();
+        continue;
+      }
+      if (lost !== undefined) throw lost;
+      const waitMs = requestedAtMs + REQUEST_EXPIRES_MS + REQUEST_GRACE_MS - clock.monotonicMs();
+      if (waitMs <= 0) throw new ConsumerLost("the broker did not answer a request");
+      await new Promise<void>((resolve) => {
+        const cancel = clock.setTimer(waitMs, resolve);
+        wake = () => {
+          cancel();
+          resolve();
+        };
+      });
+    }
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    wake = () => {};
+    if (!connection.isClosed()) subscription.unsubscribe();
+  }
+}
+
+/** The reply subject carries the metadata: $JS.ACK.[domain.account.]stream.consumer.delivered.sequence.delivery.nanoseconds.pending[.token] */
+function read(message: Msg, reply: string): PulledMessage {
+  const tokens = reply.split(".");
+  const first = tokens.length > 9 ? 4 : 2;
+  return {
+    subject: message.subject,
+    payload: message.data,
+    streamSequence: Number(tokens[first + 3]),
+    brokerMs: Number(BigInt(tokens[first + 5]!) / 1_000_000n),
+  };
+}
