@@ -14,6 +14,8 @@ export interface NodeRecord {
   readonly certificateSerial: string;
   readonly certificateNotAfterMs: number;
   readonly natsPublicKey: string;
+  /** Keys of before whose user JWT may still live: a revocation cuts them, too. */
+  readonly retiredNatsKeys?: readonly { readonly publicKey: string; readonly notAfterMs: number }[];
   readonly renewalCounter: number;
   /** Serials of expired certificates that were recovered already: each recovers once. */
   readonly recoveredSerials: readonly string[];
@@ -54,6 +56,18 @@ export interface DesiredNode {
   /** The encoded Plan, base64. */
   readonly plan: string;
   readonly decidedAtMs: number;
+  /** When the rollout first saw this generation enforced, Unix milliseconds; soak counts from here. */
+  readonly enforcedAtMs?: number;
+}
+
+/** A node knew a higher (plan epoch, generation) than the store: the store is an old backup, and nothing is decided until somebody accepts that. */
+export interface RestoredRecord {
+  readonly nodeId: string;
+  readonly seenEpoch: number;
+  readonly seenGeneration: number;
+  readonly ownEpoch: number;
+  readonly ownGeneration: number;
+  readonly atMs: number;
 }
 
 export interface AuditEntry {

@@ -7,6 +7,8 @@ export const keys = {
   /** NodeRecord by id: identity, renewal counter, revocation. */
   node: (nodeId: string): string => `nodes/${nodeId}`,
   nodes: "nodes/",
+  /** {nodeId}: whose a NATS public key is; revoking it must never cut another node. */
+  natsKey: (publicKey: string): string => `natskeys/${publicKey}`,
   /** DesiredNode by node id: what dispatch has decided for it. */
   desired: (nodeId: string): string => `desired/${nodeId}`,
   allDesired: "desired/",
@@ -21,4 +23,7 @@ export const keys = {
   operators: "operators/",
   /** {planEpoch}. */
   epoch: "coordinator/epoch",
+  /** RestoredRecord; there while decisions stand still. */
+  restored: "coordinator/restored",
+  coordinator: "coordinator/",
 } as const;

@@ -7,7 +7,7 @@ export function putJson(key: string, value: object, expectedRevision?: number): 
   return expectedRevision === undefined ? operation : { ...operation, expectedRevision };
 }
 
-/** What putJson wrote. The store is ours: its values are trusted to be what their key says. */
-export function readJson<T>(entry: StoreEntry): T {
-  return JSON.parse(Buffer.from(entry.value).toString("utf8")) as T;
+/** What putJson wrote. The store is ours: a caller may trust that the value is what its key says. */
+export function readJson(entry: StoreEntry): unknown {
+  return JSON.parse(Buffer.from(entry.value).toString("utf8"));
 }

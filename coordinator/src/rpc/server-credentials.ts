@@ -1,0 +1,114 @@
+/**
+ * The coordinator's own TLS identity: a key that never touches the disk, a certificate made anew at two thirds of its life or when the CAs change,
+ * handed to running gRPC servers without a restart.
+ */
+import { generateKeyPair, type KeyObject } from "node:crypto";
+import { promisify } from "node:util";
+import { experimental, type ServerCredentials } from "@grpc/grpc-js";
+import { type Clock, type Log, sleep } from "@drover/lifecycle";
+import { type Authority, pemOf, SERVER_LIFE_MS } from "../identity/authority.ts";
+import { BACKDATE_MS } from "../identity/certificate-authority.ts";
+
+/** Looked at this often, and not only when the certificate should be due: clocks jump. */
+const CHECK_INTERVAL_MS = 3_600_000;
+
+type CaListener = Parameters<experimental.CertificateProvider["addCaCertificateListener"]>[0];
+type IdentityListener = Parameters<experimental.CertificateProvider["addIdentityCertificateListener"]>[0];
+
+export interface ServerIdentityDependencies {
+  readonly authority: Authority;
+  /** DNS names and addresses that clients dial. */
+  readonly hosts: readonly string[];
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Makes the first certificate. Servers may bind with it at once; `run` keeps it fresh. */
+export async function openServerIdentity(dependencies: ServerIdentityDependencies): Promise<ServerIdentity> {
+  const identity = new ServerIdentity(dependencies);
+  await identity.reissue();
+  return identity;
+}
+
+export class ServerIdentity {
+  readonly #dependencies: ServerIdentityDependencies;
+  readonly #caListeners = new Set<CaListener>();
+  readonly #identityListeners = new Set<IdentityListener>();
+  #ca!: { readonly caCertificate: Buffer };
+  #identity!: { readonly certificate: Buffer; readonly privateKey: Buffer };
+  #issuedAtMs = 0;
+
+  constructor(dependencies: ServerIdentityDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /** For sessions and operators: a client certificate by one of our CAs is required. */
+  mutualTls(): ServerCredentials {
+    return experimental.createCertificateProviderServerCredentials(this.#provider, this.#provider, true);
+  }
+
+  /**
+   * For enrolment: clients have no certificate yet.
+   * grpc-js' types put the CA provider first, its code the identity provider; one object serves as both.
+   */
+  serverTls(): ServerCredentials {
+    const create = experimental.createCertificateProviderServerCredentials as unknown as (
+      identity: experimental.CertificateProvider,
+      ca: experimental.CertificateProvider | null,
+      requireClientCertificate: boolean,
+    ) => ServerCredentials;
+    return create(this.#provider, null, false);
+  }
+
+  /** A new key and certificate, in use by every server when resolved. */
+  async reissue(): Promise<void> {
+    const { authority, hosts, clock, log } = this.#dependencies;
+    const keys = await promisify(generateKeyPair)("ec", { namedCurve: "P-256" });
+    const leaf = await authority.issueServer(hosts, keys.publicKey);
+    this.#identity = { certificate: Buffer.from(pemOf(leaf.chain)), privateKey: pkcs8Of(keys.privateKey) };
+    this.#ca = { caCertificate: Buffer.from(authority.bundlePem) };
+    this.#issuedAtMs = clock.now();
+    for (const listener of this.#caListeners) listener(this.#ca);
+    for (const listener of this.#identityListeners) listener(this.#identity);
+    log.info({ serial: leaf.serial, notAfter: new Date(leaf.notAfterMs).toISOString() }, "server certificate issued");
+  }
+
+  /** Keeps the certificate fresh and follows the CAs, until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { authority, clock } = this.#dependencies;
+    while (!signal.aborted) {
+      const changed = new AbortController();
+      const forget = authority.onChange(() => changed.abort());
+      await sleep(clock, CHECK_INTERVAL_MS, AbortSignal.any([signal, changed.signal])).catch(() => undefined);
+      forget();
+      if (!signal.aborted && (changed.signal.aborted || this.#isDue(clock.now()))) await this.reissue();
+    }
+  }
+
+  #isDue(nowMs: number): boolean {
+    const ageMs = nowMs - this.#issuedAtMs;
+    return ageMs >= (SERVER_LIFE_MS * 2) / 3 || ageMs < -BACKDATE_MS / 2;
+  }
+
+  /** In memory: grpc-js' own, which watches files, refuses TLS until its first read. */
+  readonly #provider: experimental.CertificateProvider = {
+    addCaCertificateListener: (listener) => {
+      this.#caListeners.add(listener);
+      listener(this.#ca);
+    },
+    removeCaCertificateListener: (listener) => {
+      this.#caListeners.delete(listener);
+    },
+    addIdentityCertificateListener: (listener) => {
+      this.#identityListeners.add(listener);
+      listener(this.#identity);
+    },
+    removeIdentityCertificateListener: (listener) => {
+      this.#identityListeners.delete(listener);
+    },
+  };
+}
+
+function pkcs8Of(key: KeyObject): Buffer {
+  return Buffer.from(key.export({ type: "pkcs8", format: "pem" }));
+}
