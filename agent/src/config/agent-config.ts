@@ -1,6 +1,6 @@
 /** The shape of /etc/drover/agent.yaml: every key, its default and its limits. Reading files and placing errors is read-config's. */
 import * as z from "zod/mini";
-import { parseDurationMs } from "./duration.ts";
+import { parseDurationMs } from "@drover/api";
 
 export const DEFAULT_CONFIG_PATH = "/etc/drover/agent.yaml";
 
@@ -28,17 +28,21 @@ const caPin = checkedText(
 const path = checkedText(isPlainAbsolutePath, 'an absolute path without "." or ".." in it');
 const name = checkedText((text) => /^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$/.test(text), "1 to 253 letters, digits, dots, dashes");
 
+function durationMs(text: string): number | undefined {
+  return /^(\d{1,9}(ms|s|m|h|d))+$/.test(text) ? parseDurationMs(text) : undefined;
+}
+
 function interval(defaultText: string, shortestMs: number) {
   const wanted = 'a duration such as "30s", "10m" or "1h30m"';
   return z._default(
     z.pipe(
       z.string({ error: `must be ${wanted}` }).check(
-        z.refine((text) => parseDurationMs(text) !== undefined, { error: `must be ${wanted}`, abort: true }),
-        z.refine((text) => isBetween(parseDurationMs(text), shortestMs, LONGEST_MS), { error: `must be between ${shortestMs} ms and 24h` }),
+        z.refine((text) => durationMs(text) !== undefined, { error: `must be ${wanted}`, abort: true }),
+        z.refine((text) => isBetween(durationMs(text), shortestMs, LONGEST_MS), { error: `must be between ${shortestMs} ms and 24h` }),
       ),
-      z.transform((text) => parseDurationMs(text) ?? 0),
+      z.transform((text) => parseDurationMs(text)),
     ),
-    parseDurationMs(defaultText) ?? 0,
+    parseDurationMs(defaultText),
   );
 }
 

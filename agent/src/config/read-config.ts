@@ -1,5 +1,6 @@
 /** Reads agent.yaml: all problems at once, each with file:line:column. What a valid one looks like is agent-config's. */
 import { readFile } from "node:fs/promises";
+import { didYouMean } from "@drover/api";
 import { isMap, isScalar, LineCounter, parseDocument, type Document } from "yaml";
 import { type AgentConfig, agentConfigSchema } from "./agent-config.ts";
 
@@ -65,25 +66,7 @@ function offsetOf(document: Document, keys: readonly string[], want: "key" | "va
 
 function suggestion(key: string, place: readonly string[]): string {
   const known = place.length === 0 ? Object.keys(agentConfigSchema.shape) : ["poll", "driftScan", "heartbeat"];
-  const near = known.find((candidate) => simplified(candidate) === simplified(key) || distance(candidate, key) <= 2);
-  return near === undefined ? `; known are ${known.join(", ")}` : `; did you mean "${near}"?`;
-}
-
-function simplified(key: string): string {
-  return key.toLowerCase().replaceAll(/[^a-z]/g, "");
-}
-
-/** Levenshtein's. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    }
-    row = next;
-  }
-  return row[b.length]!;
+  return `; ${didYouMean(key, known, `known are ${known.join(", ")}`)}`;
 }
 
 function firstLine(text: string): string {
