@@ -18,7 +18,7 @@ export type TomlParsing =
 /** @returns the table, or where and why the text is no TOML */
 export function parseToml(text: string): TomlParsing {
   try {
-    return { ok: true, table: parse(text, { integersAsBigInt: true }) as TomlTable };
+    return { ok: true, table: parse(text, { integersAsBigInt: true }) };
   } catch (error) {
     if (!(error instanceof TomlError)) throw error;
     return { ok: false, line: error.line, column: error.column, message: firstLine(error.message) };

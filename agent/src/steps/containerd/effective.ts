@@ -1,0 +1,122 @@
+/** containerd's own word on its version and on what a configuration file amounts to. Nothing running is touched. */
+import { isSameToml, parseToml, type TomlTable, type TomlValue } from "../../format/toml.ts";
+import { type StepContext, StepError } from "../step.ts";
+import { type ConfigSchema, schemaOf, schemaOfFile, versionOfOutput, versionOfPackages } from "./schemas.ts";
+
+export const CONFIG_PATH = "/etc/containerd/config.toml";
+/** Beside the file, so that relative imports mean the same; not *.toml, so that no import takes it in. */
+export const CANDIDATE_PATH = `${CONFIG_PATH}.drover-candidate`;
+const PROGRAM_PATHS = ["/usr/local/bin/containerd", "/usr/bin/containerd"];
+const PACKAGES_PATH = "/var/lib/dpkg/status";
+const MAX_PACKAGES_BYTES = 32 * 2 ** 20;
+const TIMEOUT_MS = 20_000;
+
+export interface Installation {
+  /** undefined: nothing can be run here, or it is not installed. */
+  readonly program: string | undefined;
+  readonly version: string | undefined;
+  readonly schema: ConfigSchema | undefined;
+}
+
+export async function readInstallation(context: StepContext, fileVersion: number | undefined): Promise<Installation> {
+  const { host } = context;
+  if (!host.isLive) {
+    const packages = await host.files.read(PACKAGES_PATH, MAX_PACKAGES_BYTES);
+    const version = packages === undefined ? undefined : versionOfPackages(packages.toString("utf8"));
+    const schema = version === undefined ? schemaOfFile(fileVersion ?? 0) : schemaOf(version);
+    return { program: undefined, version, schema };
+  }
+  const program = await host.commands.find(PROGRAM_PATHS);
+  if (program === undefined) return { program, version: undefined, schema: undefined };
+  const result = await host.commands.run({ program, args: ["--version"], timeoutMs: TIMEOUT_MS }, context.signal);
+  const version = result.exitCode === 0 ? versionOfOutput(result.stdout) : undefined;
+  return { program, version, schema: version === undefined ? undefined : schemaOf(version) };
+}
+
+export type EffectiveConfig = { readonly ok: true; readonly table: TomlTable } | { readonly ok: false; readonly message: string };
+
+/** What the file at CONFIG_PATH amounts to; its version tells whether it must be migrated to be comparable. */
+export function effectiveOfPresent(
+  file: TomlTable | undefined,
+  program: string,
+  schema: ConfigSchema,
+  context: StepContext,
+): Promise<EffectiveConfig> {
+  return file === undefined
+    ? printed(program, ["config", "default"], "", context)
+    : effectiveOfFile(CONFIG_PATH, file, program, schema, context);
+}
+
+/** The same for text that is in no file yet. */
+export async function effectiveOfText(
+  text: string | undefined,
+  program: string,
+  schema: ConfigSchema,
+  context: StepContext,
+): Promise<EffectiveConfig> {
+  if (text === undefined) return printed(program, ["config", "default"], "", context);
+  const parsing = parseToml(text);
+  if (!parsing.ok) return { ok: false, message: parsing.message };
+  await context.host.files.write(CANDIDATE_PATH, text, 0o600);
+  try {
+    return await effectiveOfFile(CANDIDATE_PATH, parsing.table, program, schema, context);
+  } finally {
+    await context.host.files.remove(CANDIDATE_PATH);
+  }
+}
+
+/** @throws StepError ConfigRefused */
+export async function effectiveOrRefused(
+  text: string | undefined,
+  program: string,
+  schema: ConfigSchema,
+  context: StepContext,
+): Promise<TomlTable> {
+  const effective = await effectiveOfText(text, program, schema, context);
+  if (effective.ok) return effective.table;
+  throw new StepError(
+    "ConfigRefused",
+    `containerd refuses the configuration that would be written, nothing was changed: ${effective.message}`,
+    false,
+  );
+}
+
+/** 1 where the file says nothing, as containerd reads it. */
+export function fileVersionOf(file: TomlTable): number {
+  const version = file["version"];
+  return typeof version === "bigint" ? Number(version) : 1;
+}
+
+async function effectiveOfFile(
+  path: string,
+  file: TomlTable,
+  program: string,
+  schema: ConfigSchema,
+  context: StepContext,
+): Promise<EffectiveConfig> {
+  // 2.x prints plugins of an older schema under their old names unless told to migrate.
+  const verb = fileVersionOf(file) < schema.version ? schema.migration : "dump";
+  return printed(program, ["--config", path, "config", verb], path, context);
+}
+
+async function printed(program: string, args: readonly string[], ownPath: string, context: StepContext): Promise<EffectiveConfig> {
+  const result = await context.host.commands.run({ program, args, timeoutMs: TIMEOUT_MS }, context.signal);
+  const command = `${program} ${args.join(" ")}`;
+  if (result.timedOut) return { ok: false, message: `${command} took longer than ${TIMEOUT_MS / 1000} s` };
+  if (result.exitCode !== 0) return { ok: false, message: `${command}: ${lastLine(result.stderr)}` };
+  const parsing = parseToml(result.stdout);
+  if (!parsing.ok) return { ok: false, message: `${command} printed no TOML at ${parsing.line}:${parsing.column}: ${parsing.message}` };
+  return { ok: true, table: withoutOwnImport(parsing.table, ownPath) };
+}
+
+/** 1.x lists the file itself among its imports. */
+function withoutOwnImport(table: TomlTable, ownPath: string): TomlTable {
+  const imports = table["imports"];
+  if (!Array.isArray(imports)) return table;
+  const others = (imports as readonly TomlValue[]).filter((path) => path !== ownPath);
+  return isSameToml(imports, others) ? table : { ...table, imports: others };
+}
+
+function lastLine(text: string): string {
+  return text.trim().split("\n").at(-1) ?? "";
+}
