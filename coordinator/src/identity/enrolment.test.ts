@@ -1,10 +1,10 @@
 import "reflect-metadata";
 import { randomBytes, X509Certificate } from "node:crypto";
 import { systemClock } from "@drover/lifecycle";
-import { isNodeId } from "@drover/proto";
+import { type EnrollRequest, isNodeId } from "@drover/proto";
 import * as x509 from "@peculiar/x509";
 import fc from "fast-check";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { listAudit } from "../audit/audit.ts";
 import type { NodeRecord } from "../records.ts";
 import { keys } from "../store/keys.ts";
@@ -332,6 +332,11 @@ describe("enrolment", () => {
 });
 
 describe("a join token claimed a thousand times at once", () => {
+  let machines: readonly EnrollRequest[];
+  beforeAll(async () => {
+    machines = await Promise.all(Array.from({ length: 1000 }, () => new Machine().enrollRequest("")));
+  });
+
   it.each([
     { when: "before the first answer", goal: "started" },
     { when: "at the first answer", goal: "answered" },
@@ -342,7 +347,7 @@ describe("a join token claimed a thousand times at once", () => {
     const made = await createJoinToken({ ...fixture, store }, { ttlSeconds: 600, labels: {}, description: "", createdBy: "operator:ann" });
     if (!made.ok) throw new Error(made.message);
     const token = made.token.reveal();
-    const requests = await Promise.all(Array.from({ length: 1000 }, () => new Machine().enrollRequest(token)));
+    const requests = machines.map((request) => ({ ...request, joinToken: token }));
     const firstAnswer = Promise.withResolvers<void>();
     const claim = (half: typeof requests): Promise<string>[] => {
       const enrolment = createEnrolment({ ...fixture, store });

@@ -37,6 +37,7 @@ export class ServerIdentity {
   #ca!: { readonly caCertificate: Buffer };
   #identity!: { readonly certificate: Buffer; readonly privateKey: Buffer };
   #issuedAtMs = 0;
+  #issued = Promise.withResolvers<void>();
 
   constructor(dependencies: ServerIdentityDependencies) {
     this.#dependencies = dependencies;
@@ -70,7 +71,14 @@ export class ServerIdentity {
     this.#issuedAtMs = clock.now();
     for (const listener of this.#caListeners) listener(this.#ca);
     for (const listener of this.#identityListeners) listener(this.#identity);
+    this.#issued.resolve();
+    this.#issued = Promise.withResolvers();
     log.info({ serial: leaf.serial, notAfter: new Date(leaf.notAfterMs).toISOString() }, "server certificate issued");
+  }
+
+  /** Resolves when the next certificate is in use. */
+  nextIssue(): Promise<void> {
+    return this.#issued.promise;
   }
 
   /** Keeps the certificate fresh and follows the CAs, until the signal aborts. */
@@ -90,18 +98,21 @@ export class ServerIdentity {
     return ageMs >= (SERVER_LIFE_MS * 2) / 3 || ageMs < -BACKDATE_MS / 2;
   }
 
-  /** In memory: grpc-js' own, which watches files, refuses TLS until its first read. */
+  /**
+   * In memory: grpc-js' own, which watches files, refuses TLS until its first read. A listener hears in the next tick and not at once,
+   * because the credentials subscribe before they know the server that they subscribe for.
+   */
   readonly #provider: experimental.CertificateProvider = {
     addCaCertificateListener: (listener) => {
       this.#caListeners.add(listener);
-      listener(this.#ca);
+      process.nextTick(() => listener(this.#ca));
     },
     removeCaCertificateListener: (listener) => {
       this.#caListeners.delete(listener);
     },
     addIdentityCertificateListener: (listener) => {
       this.#identityListeners.add(listener);
-      listener(this.#identity);
+      process.nextTick(() => listener(this.#identity));
     },
     removeIdentityCertificateListener: (listener) => {
       this.#identityListeners.delete(listener);
