@@ -125,7 +125,8 @@ export class FakeContainerd implements Containerd {
   async putImage(name: string, digest: string, labels: Readonly<Record<string, string | undefined>>, signal: AbortSignal): Promise<void> {
     this.#assertAnswers(signal);
     this.#effects.record("containerd.putImage", name, JSON.stringify({ digest, labels }));
-    if (!this.#content.has(digest)) throw new ContainerdError("NotFound", `${name} cannot be made: containerd does not have ${digest}`);
+    if (!this.#content.has(digest) && this.#images.get(name)?.digest !== digest)
+      throw new ContainerdError("NotFound", `${name} cannot be made: containerd does not have ${digest}`);
     const merged: Record<string, string> = { ...this.#images.get(name)?.labels };
     for (const [key, value] of Object.entries(labels)) {
       if (value === undefined) delete merged[key];

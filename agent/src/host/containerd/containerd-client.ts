@@ -94,18 +94,26 @@ export class ContainerdClient implements Containerd {
   }
 
   async putImage(name: string, digest: string, labels: Readonly<Record<string, string | undefined>>, signal: AbortSignal): Promise<void> {
-    const content = await this.#contents.find(digest, { signal });
-    if (content === undefined) throw new ContainerdError("NotFound", `${name} cannot be made: containerd does not have ${digest}`);
-    const target = { mediaType: content.mediaType, digest, size: content.sizeBytes, annotations: {} };
     const kept = Object.fromEntries(Object.entries(labels).filter((entry): entry is [string, string] => entry[1] !== undefined));
+    const paths = Object.keys(labels).map((key) => `labels.${key}`);
+    const content = await this.#contents.find(digest, { signal });
+    if (content === undefined) return this.#relabel({ name, labels: kept, target: undefined }, digest, paths, signal);
+    const target = { mediaType: content.mediaType, digest, size: content.sizeBytes, annotations: {} };
     const image: Image = { name, target, labels: kept };
-    const paths = ["target", ...Object.keys(labels).map((key) => `labels.${key}`)];
     try {
-      await this.#connection.unary(ImagesService.update, { image, updateMask: { paths } }, { signal });
+      await this.#connection.unary(ImagesService.update, { image, updateMask: { paths: ["target", ...paths] } }, { signal });
     } catch (error) {
       if (!(error instanceof ContainerdError && error.code === "NotFound")) throw error;
       await this.#connection.unary(ImagesService.create, { image }, { signal });
     }
+  }
+
+  /** An image that lost its content can still be unpinned; a name is never pointed at what is not there. */
+  async #relabel(image: Image, digest: string, paths: readonly string[], signal: AbortSignal): Promise<void> {
+    const record = (await this.listImages(signal)).find((each) => each.name === image.name);
+    if (record?.digest !== digest)
+      throw new ContainerdError("NotFound", `${image.name} cannot be made: containerd does not have ${digest}`);
+    await this.#connection.unary(ImagesService.update, { image, updateMask: { paths: [...paths] } }, { signal });
   }
 
   async isComplete(digest: string, signal: AbortSignal): Promise<boolean> {
