@@ -5,7 +5,17 @@ import { join } from "node:path";
 import { connect, type TLSSocket } from "node:tls";
 import { type Client, credentials, Metadata, Server, type ServiceError, status } from "@grpc/grpc-js";
 import { silentLog, systemClock, VirtualClock } from "@drover/lifecycle";
-import { EnrollmentClient, EnrollmentService, type NodeCredential } from "@drover/proto";
+import {
+  EnrollmentClient,
+  EnrollmentService,
+  type EnrollRequest,
+  type EnrollResponse,
+  type NodeCredential,
+  type RecoverRequest,
+  type RecoverResponse,
+  type RenewRequest,
+  type RenewResponse,
+} from "@drover/proto";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openAuthority, pemOf } from "../identity/authority.ts";
 import { DAY_MS } from "../identity/certificate-authority.ts";
@@ -71,20 +81,22 @@ describe("Enrollment on real sockets", () => {
     clients.push(client);
     return client;
   };
-  const call = <Q, R>(
-    method: (request: Q, metadata: Metadata, options: object, callback: (error: ServiceError | null, response: R) => void) => unknown,
-    client: EnrollmentClient,
-    request: Q,
-  ): Promise<Answer<R>> =>
+  const answerOf = <R>(ask: (callback: (error: ServiceError | null, response: R) => void) => unknown): Promise<Answer<R>> =>
     new Promise((resolve) => {
-      const deadline = new Date(Date.now() + 10_000);
-      method.call(client, request, new Metadata(), { deadline }, (error, response) => resolve(error === null ? { response } : { error }));
+      ask((error, response) => resolve(error === null ? { response } : { error }));
     });
+  const within10s = (): { deadline: Date } => ({ deadline: new Date(Date.now() + 10_000) });
+  const enroll = (client: EnrollmentClient, request: EnrollRequest): Promise<Answer<EnrollResponse>> =>
+    answerOf((callback) => client.enroll(request, new Metadata(), within10s(), callback));
+  const renew = (client: EnrollmentClient, request: RenewRequest): Promise<Answer<RenewResponse>> =>
+    answerOf((callback) => client.renew(request, new Metadata(), within10s(), callback));
+  const recover = (client: EnrollmentClient, request: RecoverRequest): Promise<Answer<RecoverResponse>> =>
+    answerOf((callback) => client.recover(request, new Metadata(), within10s(), callback));
   const enrol = async (
     machine = new Machine(),
   ): Promise<{ readonly nodeId: string; readonly credential: NodeCredential; readonly machine: Machine }> => {
     const client = clientOf(enrolmentPort);
-    const answer = await call(client.enroll, client, await machine.enrollRequest(await fixture.token()));
+    const answer = await enroll(client, await machine.enrollRequest(await fixture.token()));
     if ("error" in answer) throw answer.error;
     return { nodeId: answer.response.nodeId, credential: answer.response.credential!, machine };
   };
@@ -99,13 +111,13 @@ describe("Enrollment on real sockets", () => {
   it("enrols where no certificate is needed and renews where one is", async () => {
     const { credential, machine } = await enrol();
     const client = clientOf(sessionPort, machine.key, credential.certificateChain);
-    const renewed = await call(client.renew, client, await machine.renewRequest(0));
+    const renewed = await renew(client, await machine.renewRequest(0));
     expect(renewed).toMatchObject({ response: { credential: { renewalCounter: 1, sessionEndpoint: "127.0.0.1:7443" } } });
   });
 
   it("says refusals as status, text and trailer", async () => {
     const client = clientOf(enrolmentPort);
-    const answer = await call(client.enroll, client, await new Machine().enrollRequest("nonsense"));
+    const answer = await enroll(client, await new Machine().enrollRequest("nonsense"));
     if (!("error" in answer)) throw new Error("a token was made up and taken");
     expect(answer.error.code).toBe(status.UNAUTHENTICATED);
     expect(answer.error.details).toMatch(/^TokenInvalid: the join token is not known; make one with: drover token create$/);
@@ -115,9 +127,9 @@ describe("Enrollment on real sockets", () => {
   it("serves each call on its own port only", async () => {
     const { credential, machine } = await enrol();
     const [open, mutual] = [clientOf(enrolmentPort), clientOf(sessionPort, machine.key, credential.certificateChain)];
-    expect(await call(open.renew, open, await machine.renewRequest(0))).toMatchObject({ error: { code: status.UNIMPLEMENTED } });
+    expect(await renew(open, await machine.renewRequest(0))).toMatchObject({ error: { code: status.UNIMPLEMENTED } });
     const request = await machine.enrollRequest(await fixture.token());
-    expect(await call(mutual.enroll, mutual, request)).toMatchObject({ error: { code: status.UNIMPLEMENTED } });
+    expect(await enroll(mutual, request)).toMatchObject({ error: { code: status.UNIMPLEMENTED } });
   });
 
   it("lets nobody in for sessions without a certificate of ours, nor with an expired one", async () => {
@@ -132,16 +144,16 @@ describe("Enrollment on real sockets", () => {
       clientOf(sessionPort, machine.key, expired.chain),
     ];
     for (const client of attempts) {
-      expect(await call(client.renew, client, await machine.renewRequest(0))).toMatchObject({ error: { code: status.UNAVAILABLE } });
+      expect(await renew(client, await machine.renewRequest(0))).toMatchObject({ error: { code: status.UNAVAILABLE } });
     }
   });
 
   it("refuses a revoked node at its next call on a connection that is open already", async () => {
     const { nodeId, credential, machine } = await enrol();
     const client = clientOf(sessionPort, machine.key, credential.certificateChain);
-    expect(await call(client.renew, client, await machine.renewRequest(0))).toHaveProperty("response");
+    expect(await renew(client, await machine.renewRequest(0))).toHaveProperty("response");
     await revokeNode({ ...fixture, bus: { revokeUser: async () => undefined } }, nodeId, "operator:ann", "");
-    expect(await call(client.renew, client, await machine.renewRequest(1))).toMatchObject({ error: { code: status.PERMISSION_DENIED } });
+    expect(await renew(client, await machine.renewRequest(1))).toMatchObject({ error: { code: status.PERMISSION_DENIED } });
   });
 
   it("recovers a node over server TLS, and says why when its certificate has not expired", async () => {
@@ -149,7 +161,7 @@ describe("Enrollment on real sockets", () => {
     const client = clientOf(enrolmentPort);
     const request = await machine.recoverRequest(credential.certificateChain[0]!, Date.now());
     const details = expect.stringContaining("CertificateNotExpired: ");
-    expect(await call(client.recover, client, request)).toMatchObject({ error: { code: status.FAILED_PRECONDITION, details } });
+    expect(await recover(client, request)).toMatchObject({ error: { code: status.FAILED_PRECONDITION, details } });
   });
 
   it("sends its CA with its certificate, so that agents can check the pin", async () => {
@@ -165,7 +177,7 @@ describe("Enrollment on real sockets", () => {
     expect(before[0]!.serialNumber).toBe(before[1]!.serialNumber);
     const { credential, machine } = await enrol();
     const client = clientOf(sessionPort, machine.key, credential.certificateChain);
-    expect(await call(client.renew, client, await machine.renewRequest(0))).toHaveProperty("response");
+    expect(await renew(client, await machine.renewRequest(0))).toHaveProperty("response");
     await identityClock.advance(19 * DAY_MS);
     expect((await presentedBy(enrolmentPort)).serialNumber).toBe(before[0]!.serialNumber);
     const reissued = identity.nextIssue();
@@ -174,7 +186,7 @@ describe("Enrollment on real sockets", () => {
     const after = await presentedBy(enrolmentPort);
     expect(after.serialNumber).not.toBe(before[0]!.serialNumber);
     expect(after.publicKey.equals(before[0]!.publicKey)).toBe(false);
-    expect(await call(client.renew, client, await machine.renewRequest(1))).toHaveProperty("response");
+    expect(await renew(client, await machine.renewRequest(1))).toHaveProperty("response");
   });
 
   it("follows a rotation of the CA: old and new nodes are let in", async () => {
@@ -190,7 +202,7 @@ describe("Enrollment on real sockets", () => {
     const newcomer = await enrol();
     for (const node of [{ credential, machine }, newcomer]) {
       const client = clientOf(sessionPort, node.machine.key, node.credential.certificateChain);
-      expect(await call(client.renew, client, await node.machine.renewRequest(0))).toHaveProperty("response");
+      expect(await renew(client, await node.machine.renewRequest(0))).toHaveProperty("response");
     }
   });
 });
