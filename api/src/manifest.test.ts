@@ -68,7 +68,7 @@ describe("parseManifests", () => {
     ["a list at the top", "- a\n", "1:1", "is no object"],
     ["YAML that is none", "a: [1\nb: 2\n", "2:1", "is no YAML that can be read"],
     ["a tab as indentation", "apiVersion: x\nspec:\n\ta: 1\n", "3:1", "is no YAML that can be read"],
-    ["a repeated key", "kind: NodeSet\nkind: NodeSet\n", "2:1", "repeats a key"],
+    ["a repeated key", "kind: NodeSet\nkind: NodeSet\n", "2:1", 'repeats the key "kind"'],
     ["an unknown tag", "kind: !secret x\n", "1:7", "Unresolved tag"],
     ["an alias of nothing", "kind: *nowhere\n", "1:7", "anchor"],
     ["an alias of itself", "spec: &a [*a]\n", "1:10", "holds itself"],
@@ -167,6 +167,16 @@ describe("parseManifests", () => {
     for (const opening of ["[", "- ", "? ", "{a: "]) {
       expect(lines(parseManifests(opening.repeat(1_000_000 / opening.length), "f"))[0]).toContain("nested deeper");
     }
+  });
+
+  it("tells of a flood of keys without delay", () => {
+    const flood = (count: number, indentation: string): string =>
+      Array.from({ length: count }, (_, i) => `${indentation}net.core.key${i}: 1\n`).join("");
+    const startedAt = performance.now();
+    expect(lines(parseManifests(sysctl(flood(20_000, "      ")), "f")).join()).toContain("has 20000 keys");
+    expect(lines(parseManifests(profile(flood(20_000, "  ")), "f")).length).toBe(50);
+    expect(lines(parseManifests(sysctl(flood(1_000, "      ")), "f")).length).toBe(200);
+    expect(performance.now() - startedAt).toBeLessThan(20_000);
   });
 
   it("ends with manifests or with problems that have a place, whatever the text", () => {

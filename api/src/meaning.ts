@@ -27,10 +27,16 @@ export function checkMeaning(kind: Kind, json: unknown): readonly Finding[] {
   }
 }
 
+const MAX_SYSCTLS = 1_000;
+
 function checkSysctlSection(json: unknown): readonly Finding[] {
   const path = ["spec", "sysctl", "values"];
+  const entries = Object.entries(mappingAt(json, path) ?? {});
+  if (entries.length > MAX_SYSCTLS) {
+    return [{ path, at: "key", message: `has ${entries.length} keys, more than the ${MAX_SYSCTLS} allowed`, hint: "" }];
+  }
   const values: Record<string, string | number> = Object.create(null);
-  for (const [key, value] of Object.entries(mappingAt(json, path) ?? {})) {
+  for (const [key, value] of entries) {
     if (typeof value === "string" || Number.isSafeInteger(value)) values[key] = value as string | number;
   }
   return checkSysctls(values).map(({ key, message, hint }) => ({ path: [...path, key], at: "key", message, hint }));

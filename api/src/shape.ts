@@ -6,6 +6,9 @@ import { type Finding, formatPath, type Path } from "./problems.ts";
 
 export type ShapeCheck = { readonly object: DroverObject } | { readonly findings: readonly Finding[] };
 
+/** Told of one mapping. */
+const MAX_UNKNOWN_KEYS = 50;
+
 type Issue = z.core.$ZodIssue;
 type Schema = z.core.$ZodType;
 
@@ -22,7 +25,7 @@ function findingsOf(issue: Issue, root: Schema, parent: Path): Finding[] {
   const value = (message: string, hint = ""): Finding[] => [{ path, at: "value", message, hint }];
   switch (issue.code) {
     case "unrecognized_keys":
-      return issue.keys.map((key) => ({
+      return issue.keys.slice(0, MAX_UNKNOWN_KEYS).map((key) => ({
         path: [...path, key],
         at: "key",
         message: "is not known here",

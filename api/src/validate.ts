@@ -13,6 +13,8 @@ export type Validation =
 export type Check = { readonly object: DroverObject } | { readonly findings: readonly Finding[] };
 
 const MAX_DEPTH = 64;
+/** Of one object: nobody reads more, and telling all of a hostile one would take long. */
+const MAX_FINDINGS = 200;
 
 /**
  * The same checks as for manifests, for JSON that did not come from a file.
@@ -41,7 +43,7 @@ export function checkObject(json: unknown): Check {
   // What is said of a value's shape makes what its meaning would add noise.
   const told = new Set(findings.map(({ path }) => formatPath(path)));
   findings.push(...checkMeaning(kind, json).filter(({ path }) => !told.has(formatPath(path))));
-  return "object" in shape && findings.length === 0 ? { object: shape.object } : { findings };
+  return "object" in shape && findings.length === 0 ? { object: shape.object } : { findings: findings.slice(0, MAX_FINDINGS) };
 }
 
 function isKind(kind: unknown): kind is Kind {

@@ -2,7 +2,21 @@
  * Reads YAML text into plain values, with limits, and knows where each value stood.
  * What the values mean is manifest.ts's to say.
  */
-import { Composer, type Document, isAlias, isMap, isPair, isScalar, isSeq, Lexer, LineCounter, type Node, Parser } from "yaml";
+import {
+  Composer,
+  type Document,
+  isAlias,
+  isMap,
+  isPair,
+  isScalar,
+  isSeq,
+  Lexer,
+  LineCounter,
+  type Node,
+  type Pair,
+  Parser,
+  type YAMLMap,
+} from "yaml";
 import type { Path } from "./problems.ts";
 
 export const MAX_TEXT_BYTES = 1024 * 1024;
@@ -72,7 +86,7 @@ function compose(text: string, lines: LineCounter): Document.Parsed[] | { readon
     if (!MARKS.has(lexeme)) offset += lexeme.length;
   }
   tokens.push(...parser.end());
-  const composer = new Composer({ lineCounter: lines, prettyErrors: false, uniqueKeys: true, strict: true });
+  const composer = new Composer({ lineCounter: lines, prettyErrors: false, uniqueKeys: false, strict: true });
   return [...composer.compose(tokens, true, text.length)] as Document.Parsed[];
 }
 
@@ -84,26 +98,27 @@ function positionAt(offset: number, lines: LineCounter): Position {
 function errorsOf(document: Document.Parsed, lines: LineCounter): SourceError[] {
   const errors = [...document.errors, ...document.warnings].map((error) => {
     const at = positionAt(error.pos[0], lines);
-    if (error.code === "DUPLICATE_KEY")
-      return { ...at, message: "repeats a key that this mapping already has", hint: "remove one of them" };
     return { ...at, message: `is no YAML that can be read: ${error.message}`, hint: "" };
   });
   if (errors.length > 0) return errors;
-  const excess = findExcess(document.contents, document);
-  return excess === undefined ? [] : [{ ...positionAt(excess.offset, lines), message: excess.message, hint: excess.hint }];
+  return findFaults(document.contents, document).map(({ offset, message, hint }) => ({ ...positionAt(offset, lines), message, hint }));
 }
 
-interface Excess {
+interface Fault {
   readonly offset: number;
   readonly message: string;
   readonly hint: string;
 }
 
-/** Counts what the document would grow to, without growing it: each anchored node is measured once. */
-function findExcess(root: unknown, document: Document.Parsed): Excess | undefined {
+/**
+ * Repeated keys, and what the document would grow to, without growing it: each anchored node is measured once.
+ * (The composer's own search for repeated keys takes time by the square of their number.)
+ */
+function findFaults(root: unknown, document: Document.Parsed): readonly Fault[] {
   const sizes = new Map<unknown, { readonly values: number; readonly depth: number }>();
   const open = new Set<unknown>();
-  let excess: Excess | undefined;
+  const repeated: Fault[] = [];
+  let excess: Fault | undefined;
   const measure = (node: unknown): { readonly values: number; readonly depth: number } => {
     const known = sizes.get(node);
     if (known !== undefined) return known;
@@ -112,6 +127,7 @@ function findExcess(root: unknown, document: Document.Parsed): Excess | undefine
       excess ??= { offset, message: "holds itself through an alias", hint: "write it out" };
       return { values: 1, depth: 1 };
     }
+    if (isMap(node)) repeated.push(...faultsOfKeys(node));
     open.add(node);
     let values = 1;
     let depth = 1;
@@ -130,7 +146,19 @@ function findExcess(root: unknown, document: Document.Parsed): Excess | undefine
     return measured;
   };
   measure(root);
-  return excess;
+  return excess === undefined ? repeated : [excess, ...repeated];
+}
+
+function faultsOfKeys(map: YAMLMap): Fault[] {
+  const seen = new Set<string>();
+  return map.items.flatMap(({ key }): Fault[] => {
+    const offset = (key as Node | null)?.range?.[0] ?? map.range?.[0] ?? 0;
+    if (!isScalar(key)) return [{ offset, message: "has a key that is no plain text", hint: "" }];
+    const name = String(key.value);
+    if (seen.has(name)) return [{ offset, message: `repeats the key ${JSON.stringify(name.slice(0, 80))}`, hint: "remove one of them" }];
+    seen.add(name);
+    return [];
+  });
 }
 
 function childrenOf(node: unknown, document: Document.Parsed): readonly unknown[] {
@@ -141,18 +169,26 @@ function childrenOf(node: unknown, document: Document.Parsed): readonly unknown[
 }
 
 function sourceDocument(document: Document.Parsed, lines: LineCounter): SourceDocument {
+  const pairs = new WeakMap<YAMLMap, ReadonlyMap<string, Pair>>();
+  const pairOf: PairLookup = (map, key) => {
+    const known = pairs.get(map) ?? new Map(map.items.map((pair) => [String(isScalar(pair.key) ? pair.key.value : pair.key), pair]));
+    pairs.set(map, known);
+    return known.get(key);
+  };
   const start = positionAt((document.contents as Node).range?.[0] ?? 0, lines);
   return {
     value: document.toJS({ maxAliasCount: -1 }),
     start,
     position: (path, at = "value") => {
-      const offset = offsetOf(document, path, at);
+      const offset = offsetOf(document, path, at, pairOf);
       return offset === undefined ? start : positionAt(offset, lines);
     },
   };
 }
 
-function offsetOf(document: Document.Parsed, path: Path, at: "key" | "value"): number | undefined {
+type PairLookup = (map: YAMLMap, key: string) => Pair | undefined;
+
+function offsetOf(document: Document.Parsed, path: Path, at: "key" | "value", pairOf: PairLookup): number | undefined {
   let node: unknown = document.contents;
   let keyOffset: number | undefined;
   let valueOffset = startOf(node);
@@ -163,7 +199,7 @@ function offsetOf(document: Document.Parsed, path: Path, at: "key" | "value"): n
       node = holder.items[Number(part)];
       keyOffset = undefined;
     } else if (isMap(holder)) {
-      const pair = holder.items.find((item) => String(isScalar(item.key) ? item.key.value : item.key) === String(part));
+      const pair = pairOf(holder, String(part));
       if (pair === undefined) return keyOffset ?? valueOffset;
       keyOffset = startOf(pair.key);
       node = pair.value;
