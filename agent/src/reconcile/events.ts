@@ -3,8 +3,9 @@ import { type Change, Event, PlanOutcome, type Plan, StepOutcome } from "@drover
 import type { Pair, PlanEnding } from "./journal-state.ts";
 import type { StepRun } from "./run-step.ts";
 
-/** So many changes of one step are reported; a plan with more of them is told by its first ones. */
-const MAX_CHANGES = 100;
+/** What the changes of one event may take, in characters: an event has to fit into one batch. */
+const MAX_CHANGES_LENGTH = 16_000;
+const MAX_VALUE_LENGTH = 500;
 
 export type EventBody = NonNullable<Event["body"]>;
 
@@ -13,7 +14,7 @@ export function eventOf(atMs: number, pair: Pair | undefined, body: EventBody): 
 }
 
 export function stepStarted(step: string, changes: readonly Change[]): EventBody {
-  return { $case: "stepStarted", value: { step, changes: changes.slice(0, MAX_CHANGES) } };
+  return { $case: "stepStarted", value: { step, changes: boundedChanges(changes) } };
 }
 
 export function stepResult(step: string, run: StepRun): EventBody {
@@ -30,7 +31,7 @@ export function stepResult(step: string, run: StepRun): EventBody {
       outputTail: output.tail,
       outputDigest: output.digest,
       outputBytes: output.heldBytes,
-      changes: changes.slice(0, MAX_CHANGES),
+      changes: boundedChanges(changes),
     },
   };
 }
@@ -49,7 +50,7 @@ export function planFinished(plan: Plan, ending: PlanEnding): EventBody {
 }
 
 export function drift(step: string, changes: readonly Change[], repaired: boolean): EventBody {
-  return { $case: "drift", value: { step, changes: changes.slice(0, MAX_CHANGES), repaired } };
+  return { $case: "drift", value: { step, changes: boundedChanges(changes), repaired } };
 }
 
 const STEP_OUTCOME = {
@@ -63,3 +64,22 @@ const PLAN_OUTCOME = {
   failed: PlanOutcome.PLAN_OUTCOME_FAILED,
   rejected: PlanOutcome.PLAN_OUTCOME_REJECTED,
 } as const;
+
+/** The first changes, long values cut; the rest is told by its count. */
+function boundedChanges(changes: readonly Change[]): Change[] {
+  const kept: Change[] = [];
+  let length = 0;
+  for (const { path, from, to, impact, note } of changes) {
+    const change = { path: cut(path), from: cut(from), to: cut(to), impact, note: cut(note) };
+    length += 20 + change.path.length + change.from.length + change.to.length + change.note.length;
+    if (length > MAX_CHANGES_LENGTH) {
+      return [...kept, { path: `(${changes.length - kept.length} more)`, from: "", to: "", impact, note: "" }];
+    }
+    kept.push(change);
+  }
+  return kept;
+}
+
+function cut(text: string): string {
+  return text.length > MAX_VALUE_LENGTH ? `${text.slice(0, MAX_VALUE_LENGTH - 3)}...` : text;
+}

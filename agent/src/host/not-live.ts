@@ -1,0 +1,42 @@
+/** The host of `--root DIR`: files of an image, and nothing that runs. */
+import type { Containerd } from "./containerd-port.ts";
+import type { Commands, Host, Kernel, Units } from "./host.ts";
+import { RootedFiles } from "./rooted-files.ts";
+
+/** Something was asked of an image that only a running machine can answer. */
+export class NotLive extends Error {
+  override readonly name = "NotLive";
+  readonly code = "NOT_LIVE";
+
+  constructor(what: string) {
+    super(`${what} needs the running machine, and --root works on an image`);
+  }
+}
+
+/** @param root directory of the image's file system */
+export function imageHost(root: string): Host {
+  return {
+    isLive: false,
+    files: new RootedFiles(root),
+    kernel: refusing<Kernel>("the kernel", ["readSysctl", "writeSysctl", "isMountPoint", "bootId"]),
+    commands: refusing<Commands>("running a command", ["run", "find"]),
+    units: refusing<Units>("systemd", ["restart", "isActive", "daemonReload"]),
+    containerd: {
+      ...refusing<Containerd>("containerd", [
+        "version",
+        "criStatus",
+        "listImages",
+        "listCriImages",
+        "pull",
+        "importArchive",
+        "putImage",
+        "isComplete",
+      ]),
+      close() {},
+    },
+  };
+}
+
+function refusing<Port>(what: string, methods: readonly (keyof Port)[]): Port {
+  return Object.fromEntries(methods.map((method) => [method, () => Promise.reject(new NotLive(what))])) as Port;
+}

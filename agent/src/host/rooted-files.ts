@@ -1,0 +1,227 @@
+/**
+ * Files under a root directory. Every component is opened by its parent's descriptor without following links
+ * (/proc/self/fd/N/name is what openat is), so that nobody can swap a directory for a link between check and use.
+ * Reading follows links before the last component, inside the root; writing follows none.
+ */
+import { randomBytes } from "node:crypto";
+import { constants } from "node:fs";
+import { type FileHandle, lstat, mkdir, open, readdir, readlink, rename, statfs, unlink } from "node:fs/promises";
+import { posix } from "node:path";
+import type { FileKind, Files } from "./host.ts";
+import { StorageFailed } from "../state/state-errors.ts";
+
+const DEFAULT_MAX_BYTES = 4 * 2 ** 20;
+const MAX_LINKS = 40;
+const { O_DIRECTORY, O_NOFOLLOW, O_RDONLY, O_NONBLOCK, O_CREAT, O_EXCL, O_WRONLY } = constants;
+
+type Links = "follow" | "refuse";
+
+export class RootedFiles implements Files {
+  readonly #root: string;
+
+  /** @param root "/" for the running machine */
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  async read(path: string, maxBytes = DEFAULT_MAX_BYTES): Promise<Buffer | undefined> {
+    return this.#inParent(path, "follow", async (parent, name) => {
+      // Non-blocking: opening a fifo must not wait for its writer.
+      await using file = await open(at(parent, name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+      const stat = await file.stat();
+      if (!stat.isFile()) throw coded(stat.isDirectory() ? "EISDIR" : "EINVAL", `${path} is no regular file`);
+      const bytes = Buffer.alloc(Math.min(stat.size > 0 ? stat.size + 1 : 65_536, maxBytes + 1));
+      const chunks: Buffer[] = [];
+      let total = 0;
+      for (;;) {
+        const { bytesRead } = await file.read(bytes, 0, bytes.length, null);
+        if (bytesRead === 0) return Buffer.concat(chunks);
+        chunks.push(Buffer.from(bytes.subarray(0, bytesRead)));
+        total += bytesRead;
+        if (total > maxBytes) throw coded("EFBIG", `${path} is larger than ${maxBytes} bytes`);
+      }
+    });
+  }
+
+  async write(path: string, content: string | Uint8Array, mode: number): Promise<void> {
+    const { directory, name } = split(path);
+    await using parent = await this.#openDirectory(directory, "refuse", true);
+    if ((await kindOf(parent, name)) === "directory") throw coded("EISDIR", `${path} is a directory`);
+    const temporary = at(parent, `.${name.slice(0, 100)}.${randomBytes(6).toString("hex")}.tmp`);
+    const file = await open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+    try {
+      try {
+        await file.writeFile(content);
+        await file.chmod(mode & 0o7777);
+        await durably(path, () => file.sync());
+      } finally {
+        await file.close();
+      }
+      await rename(temporary, at(parent, name));
+      await durably(path, () => parent.sync());
+    } catch (error) {
+      await unlink(temporary).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async remove(path: string): Promise<void> {
+    const { directory, name } = split(path);
+    try {
+      await using parent = await this.#openDirectory(directory, "refuse");
+      await unlink(at(parent, name));
+      await durably(path, () => parent.sync());
+    } catch (error) {
+      if (!isAbsent(error)) throw error;
+    }
+  }
+
+  async list(path: string): Promise<readonly string[]> {
+    try {
+      await using directory = await this.#openDirectory(components(path), "follow");
+      return (await readdir(`/proc/self/fd/${directory.fd}/`)).sort();
+    } catch (error) {
+      if (isAbsent(error)) return [];
+      throw error;
+    }
+  }
+
+  async stat(path: string): Promise<{ readonly kind: FileKind; readonly sizeBytes: number; readonly mode: number } | undefined> {
+    if (components(path).length === 0) return { kind: "directory", sizeBytes: 0, mode: 0o755 };
+    return this.#inParent(path, "follow", async (parent, name) => {
+      const stat = await lstat(at(parent, name));
+      return { kind: kindOfStat(stat), sizeBytes: stat.size, mode: stat.mode & 0o7777 };
+    });
+  }
+
+  async freeBytes(path: string): Promise<number> {
+    for (let parts = components(path); ; parts = parts.slice(0, -1)) {
+      try {
+        await using directory = await this.#openDirectory(parts, "follow");
+        const { bavail, bfree, bsize } = await statfs(`/proc/self/fd/${directory.fd}/`);
+        return (process.getuid?.() === 0 ? bfree : bavail) * bsize;
+      } catch (error) {
+        if (parts.length === 0 || !(isAbsent(error) || (error as NodeJS.ErrnoException).code === "ENOTDIR")) throw error;
+      }
+    }
+  }
+
+  /** undefined when the file, or a directory on the way to it, is absent. */
+  async #inParent<T>(path: string, links: Links, work: (parent: FileHandle, name: string) => Promise<T>): Promise<T | undefined> {
+    const { directory, name } = split(path);
+    try {
+      await using parent = await this.#openDirectory(directory, links);
+      return await work(parent, name);
+    } catch (error) {
+      if (isAbsent(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async #openDirectory(wanted: readonly string[], links: Links, makeMissing = false): Promise<FileHandle> {
+    let pending = [...wanted];
+    let followed = 0;
+    let walked: string[] = [];
+    let current = await open(this.#root, O_RDONLY | O_DIRECTORY);
+    try {
+      while (pending.length > 0) {
+        const name = pending.shift()!;
+        if (name === "..") {
+          // Only links bring these; what is above the root is the root.
+          pending = [...walked.slice(0, -1), ...pending];
+          walked = [];
+          current = await replaced(current, open(this.#root, O_RDONLY | O_DIRECTORY));
+          continue;
+        }
+        if (links === "follow" && (await kindOf(current, name)) === "symlink") {
+          followed += 1;
+          if (followed > MAX_LINKS) throw coded("ELOOP", `too many links on the way to /${wanted.join("/")}`);
+          const target = await readlink(at(current, name));
+          const steps = target.split("/").filter((step) => step !== "" && step !== ".");
+          pending = posix.isAbsolute(target) ? [...steps, ...pending] : [...walked, ...steps, ...pending];
+          walked = [];
+          current = await replaced(current, open(this.#root, O_RDONLY | O_DIRECTORY));
+          continue;
+        }
+        if (makeMissing && (await kindOf(current, name)) === undefined) {
+          await mkdir(at(current, name), 0o755).catch((error: unknown) => {
+            if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+          });
+          await current.sync();
+        }
+        current = await replaced(current, openChild(current, name, [...walked, name]));
+        walked.push(name);
+      }
+      return current;
+    } catch (error) {
+      await current.close();
+      throw error;
+    }
+  }
+}
+
+async function openChild(parent: FileHandle, name: string, path: readonly string[]): Promise<FileHandle> {
+  try {
+    return await open(at(parent, name), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  } catch (error) {
+    if ((await kindOf(parent, name)) === "symlink") throw coded("ELOOP", `/${path.join("/")} is a symbolic link`);
+    throw error;
+  }
+}
+
+/** The next directory, the one before it closed; unchanged when the next cannot be opened. */
+async function replaced(current: FileHandle, opening: Promise<FileHandle>): Promise<FileHandle> {
+  const next = await opening;
+  await current.close();
+  return next;
+}
+
+async function kindOf(parent: FileHandle, name: string): Promise<FileKind | undefined> {
+  try {
+    return kindOfStat(await lstat(at(parent, name)));
+  } catch (error) {
+    if (isAbsent(error)) return undefined;
+    throw error;
+  }
+}
+
+function kindOfStat(stat: { isFile(): boolean; isDirectory(): boolean; isSymbolicLink(): boolean }): FileKind {
+  if (stat.isFile()) return "file";
+  if (stat.isDirectory()) return "directory";
+  return stat.isSymbolicLink() ? "symlink" : "other";
+}
+
+function at(parent: FileHandle, name: string): string {
+  return `/proc/self/fd/${parent.fd}/${name}`;
+}
+
+function split(path: string): { directory: string[]; name: string } {
+  const parts = components(path);
+  const name = parts.pop();
+  if (name === undefined) throw coded("EISDIR", "/ is a directory");
+  return { directory: parts, name };
+}
+
+function components(path: string): string[] {
+  const parts = path.split("/").filter((part) => part !== "" && part !== ".");
+  if (!posix.isAbsolute(path) || path.includes("\0") || parts.includes("..")) {
+    throw coded("EINVAL", `${JSON.stringify(path)} is no absolute path without ".."`);
+  }
+  return parts;
+}
+
+async function durably(path: string, sync: () => Promise<void>): Promise<void> {
+  try {
+    await sync();
+  } catch (error) {
+    throw new StorageFailed(path, error);
+  }
+}
+
+function isAbsent(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === "ENOENT";
+}
+
+function coded(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code });
+}
