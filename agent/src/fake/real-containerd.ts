@@ -9,7 +9,7 @@ let directory: string | undefined;
 const answers = new Map<string, { readonly exitCode: number; readonly stdout: string; readonly stderr: string }>();
 
 /** The same question on the same text is answered from before: a program starts in 70 ms, and there are thousands. */
-export function realContainerd(files: FakeFiles, program = "/usr/bin/containerd"): FakeProgram {
+export function realContainerd(files: Pick<FakeFiles, "text">, program = "/usr/bin/containerd"): FakeProgram {
   return async ({ args }) => {
     const at = args.indexOf("--config") + 1;
     const fakePath = at === 0 ? undefined : args[at];
