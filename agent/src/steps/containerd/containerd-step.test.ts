@@ -239,6 +239,24 @@ BinaryName = "/usr/bin/nvidia-container-runtime"
     expect(host.files.text(CONFIG_PATH)).toBe(OPERATORS);
   });
 
+  it("starts no program to see that nothing has changed since it last looked, unless imported files may have", async () => {
+    const programs = { "/usr/bin/containerd": "x" };
+    for (const [text, expected] of [
+      [OPERATORS, 0],
+      [OPERATORS.replace("oom_score = -5", 'imports = ["/nowhere/*.toml"]'), 1],
+    ] as const) {
+      const { host, diff } = machine({ files: { ...programs, [CONFIG_PATH]: text } });
+      const spec = specOf({ sandboxImage: "registry.k8s.io/pause:3.6" });
+      await diff(spec);
+      host.effects.clear();
+      expect(await diff(spec)).toEqual([]);
+      expect(host.effects.of("commands.run")).toHaveLength(expected);
+      host.files.put("/usr/bin/containerd", "another");
+      await diff(spec);
+      expect(host.effects.of("commands.run")).toHaveLength(expected + 2);
+    }
+  });
+
   it("refuses to change what is not its own, naming the keys, and changes nothing", async () => {
     const { host, apply } = machine();
     const real = realContainerd(host.files);

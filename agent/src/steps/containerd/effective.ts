@@ -1,5 +1,6 @@
 /** containerd's own word on its version and on what a configuration file amounts to. Nothing running is touched. */
-import { isSameToml, parseToml, type TomlTable, type TomlValue } from "../../format/toml.ts";
+import { formatToml, isSameToml, parseToml, type TomlTable, type TomlValue } from "../../format/toml.ts";
+import type { CommandResult, Commands } from "../../host/host.ts";
 import { type StepContext, StepError } from "../step.ts";
 import { type ConfigSchema, schemaOf, schemaOfFile, versionOfOutput, versionOfPackages } from "./schemas.ts";
 
@@ -28,7 +29,7 @@ export async function readInstallation(context: StepContext, fileVersion: number
   }
   const program = await host.commands.find(PROGRAM_PATHS);
   if (program === undefined) return { program, version: undefined, schema: undefined };
-  const result = await host.commands.run({ program, args: ["--version"], timeoutMs: TIMEOUT_MS }, context.signal);
+  const result = await ask(program, ["--version"], "", context);
   const version = result.exitCode === 0 ? versionOfOutput(result.stdout) : undefined;
   return { program, version, schema: version === undefined ? undefined : schemaOf(version) };
 }
@@ -48,7 +49,7 @@ export function effectiveOfPresent(
 }
 
 /** The same for text that is in no file yet. */
-export async function effectiveOfText(
+async function effectiveOfText(
   text: string | undefined,
   program: string,
   schema: ConfigSchema,
@@ -96,17 +97,45 @@ async function effectiveOfFile(
 ): Promise<EffectiveConfig> {
   // 2.x prints plugins of an older schema under their old names unless told to migrate.
   const verb = fileVersionOf(file) < schema.version ? schema.migration : "dump";
-  return printed(program, ["--config", path, "config", verb], path, context);
+  return printed(program, ["--config", path, "config", verb], path, context, file);
 }
 
-async function printed(program: string, args: readonly string[], ownPath: string, context: StepContext): Promise<EffectiveConfig> {
-  const result = await context.host.commands.run({ program, args, timeoutMs: TIMEOUT_MS }, context.signal);
+async function printed(
+  program: string,
+  args: readonly string[],
+  ownPath: string,
+  context: StepContext,
+  file: TomlTable = {},
+): Promise<EffectiveConfig> {
+  const result = await ask(program, args, "imports" in file ? undefined : formatToml(file), context);
   const command = `${program} ${args.join(" ")}`;
   if (result.timedOut) return { ok: false, message: `${command} took longer than ${TIMEOUT_MS / 1000} s` };
   if (result.exitCode !== 0) return { ok: false, message: `${command}: ${lastLine(result.stderr)}` };
   const parsing = parseToml(result.stdout);
   if (!parsing.ok) return { ok: false, message: `${command} printed no TOML at ${parsing.line}:${parsing.column}: ${parsing.message}` };
   return { ok: true, table: withoutOwnImport(parsing.table, ownPath) };
+}
+
+/** Answers that stay true, by host: a drift scan of a node in sync starts no program. Few, for a file changes seldom. */
+const remembered = new WeakMap<Commands, Map<string, CommandResult>>();
+const MAX_REMEMBERED = 4;
+
+/** @param text all that the answer depends on besides the program; undefined: more than that, so it is asked each time */
+async function ask(program: string, args: readonly string[], text: string | undefined, context: StepContext): Promise<CommandResult> {
+  const { commands, files } = context.host;
+  const stat = await files.stat(program);
+  // Another version is another size; of a link nothing is known by its own.
+  const question = stat?.kind === "file" && text !== undefined ? JSON.stringify([program, stat.sizeBytes, args, text]) : undefined;
+  const answers = remembered.get(commands) ?? new Map<string, CommandResult>();
+  const known = question === undefined ? undefined : answers.get(question);
+  if (known !== undefined) return known;
+  const result = await commands.run({ program, args, timeoutMs: TIMEOUT_MS }, context.signal);
+  if (question !== undefined && result.exitCode === 0) {
+    answers.set(question, result);
+    for (const oldest of [...answers.keys()].slice(0, -MAX_REMEMBERED)) answers.delete(oldest);
+    remembered.set(commands, answers);
+  }
+  return result;
 }
 
 /** 1.x lists the file itself among its imports. */
