@@ -1,0 +1,61 @@
+/** What is decided for one node: the compiled plan under a pair that rises strictly, encoded once. Pure. */
+import { compile, formatProblem, type ImageLock, type NodeProfile, upperBoundImpact } from "@drover/api";
+import { type Facts, Impact, Plan, type Step } from "@drover/proto";
+import type { DesiredNode } from "../records.ts";
+
+/** A plan that reaches its node later than this is decided anew. */
+const ACCEPTABLE_FOR_MS = 24 * 3_600_000;
+
+export interface DesiredInput {
+  readonly nodeId: string;
+  readonly nodeSet: string;
+  readonly rollout: string;
+  readonly profile: NodeProfile;
+  readonly locks: readonly ImageLock[];
+  readonly facts: Facts | undefined;
+  readonly planEpoch: number;
+  readonly before: DesiredNode | undefined;
+  /** Whether the node enforces what was decided before; else nobody knows what is on it. */
+  readonly isBeforeEnforced: boolean;
+  readonly nowMs: number;
+}
+
+export type DesiredMaking = { readonly ok: true; readonly desired: DesiredNode } | { readonly ok: false; readonly message: string };
+
+export function makeDesired(input: DesiredInput): DesiredMaking {
+  const { nodeId, nodeSet, rollout, profile, locks, facts, before, nowMs } = input;
+  const compiled = compile(profile, locks, facts);
+  if (!compiled.ok) return { ok: false, message: compiled.problems.map(formatProblem).join("; ") };
+  const generation = (before?.generation ?? 0) + 1;
+  const planEpoch = Math.max(input.planEpoch, before?.planEpoch ?? 0);
+  const plan = Plan.create({
+    nodeId,
+    planEpoch,
+    generation,
+    revision: compiled.revision,
+    issuedAtMs: nowMs,
+    expiresAtMs: nowMs + ACCEPTABLE_FOR_MS,
+    impactBound: impactBound(input, compiled.steps),
+    steps: [...compiled.steps],
+    nodeSet,
+    rollout,
+  });
+  return {
+    ok: true,
+    desired: {
+      nodeId,
+      planEpoch,
+      generation,
+      revision: compiled.revision,
+      nodeSet,
+      rollout,
+      plan: Buffer.from(Plan.encode(plan).finish()).toString("base64"),
+      decidedAtMs: nowMs,
+    },
+  };
+}
+
+function impactBound({ before, isBeforeEnforced }: DesiredInput, steps: readonly Step[]): Impact {
+  const enforced = before !== undefined && isBeforeEnforced ? Plan.decode(Buffer.from(before.plan, "base64")).steps : undefined;
+  return upperBoundImpact(enforced, steps);
+}

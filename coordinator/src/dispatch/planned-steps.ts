@@ -1,0 +1,33 @@
+/** The steps of a decided plan, read once per decision. */
+import { Plan, type StepKind } from "@drover/proto";
+import type { DesiredNode } from "../records.ts";
+
+export interface PlannedStep {
+  readonly id: string;
+  readonly kind: StepKind | undefined;
+}
+
+const cache = new WeakMap<DesiredNode, readonly PlannedStep[]>();
+
+export function plannedSteps(desired: DesiredNode): readonly PlannedStep[] {
+  let steps = cache.get(desired);
+  if (steps === undefined) {
+    steps = Plan.decode(Buffer.from(desired.plan, "base64")).steps.map(({ id, spec }) => ({ id, kind: spec?.$case }));
+    cache.set(desired, steps);
+  }
+  return steps;
+}
+
+/** Step kinds of the plan that an agent with these kinds lacks. */
+export function lackingKinds(desired: DesiredNode, stepKinds: readonly string[]): readonly string[] {
+  const kinds = plannedSteps(desired).map(({ kind }) => kind ?? "?");
+  return [...new Set(kinds)].filter((kind) => !stepKinds.includes(kind));
+}
+
+/** Whether pair a is older than pair b. */
+export function isOlder(
+  a: { readonly planEpoch: number; readonly generation: number },
+  b: { readonly planEpoch: number; readonly generation: number },
+): boolean {
+  return a.planEpoch < b.planEpoch || (a.planEpoch === b.planEpoch && a.generation < b.generation);
+}

@@ -1,0 +1,117 @@
+/** One live conversation: what was offered, what is asked and not answered yet, and when it is quiet enough to close. */
+import type { Clock } from "@drover/lifecycle";
+import type { ConverseResponse, DryRunResult, Hello, LogChunk, PlanAnswer } from "@drover/proto";
+import type { DesiredNode } from "../records.ts";
+import { Refused, refuse } from "../refusal.ts";
+import { Channel } from "./channel.ts";
+import { isOlder, lackingKinds } from "./planned-steps.ts";
+
+/** A node that pulls a large image may say nothing for a while; closing loses live progress only. */
+const SILENCE_MS = 120_000;
+const CAPACITY = 256;
+
+interface Pair {
+  readonly planEpoch: number;
+  readonly generation: number;
+}
+
+export class Session {
+  readonly nodeId: string;
+  readonly hello: Hello;
+  readonly outbound = new Channel<ConverseResponse>(CAPACITY);
+  readonly #clock: Clock;
+  readonly #logs = new Map<string, Channel<LogChunk>>();
+  readonly #dryRuns = new Map<string, { readonly resolve: (result: DryRunResult) => void; readonly reject: (error: unknown) => void }>();
+  #accepted: Pair;
+  #offered: Pair = { planEpoch: 0, generation: 0 };
+  #isAnswerAwaited = false;
+  #heardAtMs: number;
+
+  constructor(nodeId: string, hello: Hello, clock: Clock) {
+    this.nodeId = nodeId;
+    this.hello = hello;
+    this.#clock = clock;
+    this.#heardAtMs = clock.monotonicMs();
+    this.#accepted = { planEpoch: hello.acceptedEpoch, generation: hello.acceptedGeneration };
+  }
+
+  /** The highest pair the node has ever persisted. */
+  get accepted(): Pair {
+    return this.#accepted;
+  }
+
+  /** Whether something was sent that the node has not answered. */
+  get isBusy(): boolean {
+    return this.#isAnswerAwaited || this.#logs.size > 0 || this.#dryRuns.size > 0;
+  }
+
+  send(body: NonNullable<ConverseResponse["body"]>): void {
+    this.outbound.push({ body });
+  }
+
+  /** Sends the plan unless the node has it, was sent it here already, or cannot do it. */
+  offer(desired: DesiredNode): void {
+    if (!isOlder(this.#accepted, desired) || !isOlder(this.#offered, desired)) return;
+    if (lackingKinds(desired, this.hello.stepKinds).length > 0) return;
+    this.#offered = { planEpoch: desired.planEpoch, generation: desired.generation };
+    this.#isAnswerAwaited = true;
+    this.send({ $case: "applyPlan", value: { signedPlan: { plan: Buffer.from(desired.plan, "base64"), signatures: [] } } });
+  }
+
+  answered(answer: PlanAnswer): void {
+    this.#isAnswerAwaited = false;
+    const pair = { planEpoch: answer.planEpoch, generation: answer.generation };
+    if (answer.accepted && isOlder(this.#accepted, pair)) this.#accepted = pair;
+  }
+
+  expectLogs(requestId: string): Channel<LogChunk> {
+    const chunks = new Channel<LogChunk>(CAPACITY);
+    this.#logs.set(requestId, chunks);
+    return chunks;
+  }
+
+  tookLogs(chunk: LogChunk): void {
+    this.#logs.get(chunk.requestId)?.push(chunk);
+  }
+
+  expectDryRun(requestId: string): Promise<DryRunResult> {
+    const answer = new Promise<DryRunResult>((resolve, reject) => this.#dryRuns.set(requestId, { resolve, reject }));
+    // Whoever asked may have given up already.
+    answer.catch(() => undefined);
+    return answer;
+  }
+
+  tookDryRun(result: DryRunResult): void {
+    this.#dryRuns.get(result.requestId)?.resolve(result);
+  }
+
+  forget(requestId: string): void {
+    this.#logs.get(requestId)?.close();
+    this.#logs.delete(requestId);
+    this.#dryRuns.delete(requestId);
+  }
+
+  heard(): void {
+    this.#heardAtMs = this.#clock.monotonicMs();
+  }
+
+  /** @returns what stops watching */
+  closeWhenSilent(): () => void {
+    let cancel: () => void = () => undefined;
+    const look = (): void => {
+      const quietMs = this.#clock.monotonicMs() - this.#heardAtMs;
+      if (quietMs >= SILENCE_MS) this.outbound.close();
+      else cancel = this.#clock.setTimer(SILENCE_MS - quietMs, look);
+    };
+    look();
+    return () => cancel();
+  }
+
+  /** Nobody will answer any more. */
+  end(): void {
+    const gone = new Refused(refuse("Unreachable", "the node's session ended before it answered"));
+    for (const chunks of this.#logs.values()) chunks.fail(gone);
+    for (const { reject } of this.#dryRuns.values()) reject(gone);
+    this.outbound.close();
+  }
+}

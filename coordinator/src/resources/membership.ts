@@ -1,0 +1,66 @@
+/** Which NodeSet a node belongs to. A node that several sets select stays with the oldest of them; the others show the conflict. Pure. */
+import { factLabels, type Labels, matchesSelector, type Node, type NodeSet } from "@drover/api";
+import type { Facts } from "@drover/proto";
+
+export interface Member {
+  readonly nodeId: string;
+  readonly name: string;
+  readonly labels: Labels;
+}
+
+export interface Contest {
+  readonly member: Member;
+  /** The older set, which keeps the node. */
+  readonly owner: string;
+}
+
+export interface Membership {
+  readonly setOf: ReadonlyMap<string, NodeSet>;
+  /** By set name, ordered by node name; every set has an entry. */
+  readonly membersOf: ReadonlyMap<string, readonly Member[]>;
+  /** By set name: nodes it selects and does not have. */
+  readonly contestsOf: ReadonlyMap<string, readonly Contest[]>;
+}
+
+export function membership(sets: Iterable<NodeSet>, members: Iterable<Member>): Membership {
+  const ordered = [...sets].sort(byAge);
+  const setOf = new Map<string, NodeSet>();
+  const membersOf = new Map<string, Member[]>(ordered.map((set) => [set.metadata.name, []]));
+  const contestsOf = new Map<string, Contest[]>(ordered.map((set) => [set.metadata.name, []]));
+  for (const member of [...members].sort((a, b) => compareNames(a.name, b.name))) {
+    for (const set of ordered) {
+      if (!matchesSelector(set.spec.selector, member.labels)) continue;
+      const owner = setOf.get(member.nodeId);
+      if (owner === undefined) {
+        setOf.set(member.nodeId, set);
+        membersOf.get(set.metadata.name)!.push(member);
+      } else {
+        contestsOf.get(set.metadata.name)!.push({ member, owner: owner.metadata.name });
+      }
+    }
+  }
+  return { setOf, membersOf, contestsOf };
+}
+
+/** A node's own labels and those its facts give; its own win. */
+export function labelsOf(node: Node, facts: Facts | undefined): Labels {
+  return facts === undefined ? (node.metadata.labels ?? {}) : { ...cachedFactLabels(facts), ...node.metadata.labels };
+}
+
+const labelsByFacts = new WeakMap<Facts, Labels>();
+
+function cachedFactLabels(facts: Facts): Labels {
+  let labels = labelsByFacts.get(facts);
+  if (labels === undefined) labelsByFacts.set(facts, (labels = factLabels(facts)));
+  return labels;
+}
+
+function byAge(a: NodeSet, b: NodeSet): number {
+  return (
+    compareNames(a.metadata.creationTimestamp ?? "", b.metadata.creationTimestamp ?? "") || compareNames(a.metadata.name, b.metadata.name)
+  );
+}
+
+function compareNames(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

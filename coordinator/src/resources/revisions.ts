@@ -1,0 +1,55 @@
+/** Which revision a NodeSet is to have, and which Rollout is moving it there. Pure reading of the catalog. */
+import { formatProblem, type ImageLock, type NodeProfile, compile, type NodeSet, type Rollout } from "@drover/api";
+
+export interface Content {
+  readonly profiles: ReadonlyMap<string, NodeProfile>;
+  readonly locks: ReadonlyMap<string, ImageLock>;
+}
+
+export type Resolution =
+  | { readonly ok: true; readonly profile: NodeProfile; readonly locks: readonly ImageLock[]; readonly revision: string }
+  | { readonly ok: false; readonly message: string };
+
+/** The profile of a set with its locks, and the revision they make; without facts, so what only some nodes cannot do shows at those nodes. */
+export function resolveProfile(profileName: string, content: Content): Resolution {
+  const profile = content.profiles.get(profileName);
+  if (profile === undefined) return { ok: false, message: `NodeProfile ${profileName} does not exist; apply it: drover apply -f` };
+  const locks = [...content.locks.values()].filter(({ metadata }) => metadata.name === profile.spec.images?.lock);
+  const compiled = compile(profile, locks, undefined);
+  if (!compiled.ok) return { ok: false, message: compiled.problems.map(formatProblem).join("; ") };
+  return { ok: true, profile, locks, revision: compiled.revision };
+}
+
+/** The rollout that moves the set: the one that nothing has superseded. */
+export function currentRollout(setName: string, rollouts: Iterable<Rollout>): Rollout | undefined {
+  let found: Rollout | undefined;
+  for (const rollout of rollouts) {
+    if (rollout.spec.nodeSet !== setName || rollout.status?.phase === "Superseded") continue;
+    if (found === undefined || numberOf(rollout.metadata.name) > numberOf(found.metadata.name)) found = rollout;
+  }
+  return found;
+}
+
+const ROLLOUT_NAME = /-(\d+)$/;
+const MAX_NAME = 63;
+
+/** The next free "<set>-<number>". */
+export function nextRolloutName(setName: string, taken: ReadonlySet<string>): string {
+  const stem = setName.slice(0, MAX_NAME - 9);
+  let highest = 0;
+  for (const name of taken) if (name.startsWith(`${stem}-`)) highest = Math.max(highest, numberOf(name));
+  return `${stem}-${highest + 1}`;
+}
+
+function numberOf(rolloutName: string): number {
+  return Number(ROLLOUT_NAME.exec(rolloutName)?.[1] ?? 0);
+}
+
+/** Whether the rollout already moves the set to where it should be. A stopped one does not: applying again is how to retry. */
+export function isRightRollout(rollout: Rollout | undefined, set: NodeSet, revision: string): boolean {
+  if (rollout === undefined || rollout.status?.phase === "Stopped") return false;
+  const { spec } = rollout;
+  return (
+    spec.revision === revision && spec.profile === set.spec.profile && JSON.stringify(spec.strategy) === JSON.stringify(set.spec.strategy)
+  );
+}

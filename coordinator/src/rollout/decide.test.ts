@@ -1,0 +1,301 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { decide } from "./decide.ts";
+import { FleetPlay, type PlayOptions } from "./fleet-play.ts";
+
+async function transcript(name: string, play: FleetPlay): Promise<void> {
+  await expect(play.text).toMatchFileSnapshot(`transcripts/${name}.txt`);
+}
+
+/** Reports and decides until nothing is in change any more. */
+function enforceOneByOne(play: FleetPlay): void {
+  for (let round = 0; round < 20; round += 1) {
+    const moved = play.decide().flatMap((decision) => (decision.type === "move" ? [decision.name] : []));
+    if (moved.length === 0) return;
+    play.pass(5_000);
+    for (const name of moved) play.reports(name, "enforced");
+  }
+}
+
+describe("a rollout, told as a story", () => {
+  it("moves three nodes one by one, in order of name", async () => {
+    const play = new FleetPlay(["c", "a", "b"]);
+    enforceOneByOne(play);
+    await transcript("one-by-one", play);
+  });
+
+  it("moves two at a time when two may be unavailable", async () => {
+    const play = new FleetPlay(["a", "b", "c", "d", "e"], { maxUnavailable: 2 });
+    enforceOneByOne(play);
+    await transcript("two-at-a-time", play);
+  });
+
+  it("lets a changed node soak before it takes the next", async () => {
+    const play = new FleetPlay(["a", "b"], { soakMs: 60_000 });
+    play.decide();
+    play.pass(5_000);
+    play.reports("a", "enforced");
+    play.decide();
+    play.pass(59_000);
+    play.decide();
+    play.pass(1_000);
+    play.decide();
+    play.reports("b", "enforced");
+    play.decide();
+    play.pass(60_000);
+    play.decide();
+    await transcript("soak", play);
+  });
+
+  it("stops at the first failure, and goes on when the node gets there after all", async () => {
+    const play = new FleetPlay(["a", "b"]);
+    play.decide();
+    play.pass(3_000);
+    play.reports("a", "failed", "ContainerdDown", "CRI does not answer");
+    play.decide();
+    play.pass(30_000);
+    play.reports("a", "enforced");
+    enforceOneByOne(play);
+    await transcript("failure-that-heals", play);
+  });
+
+  it("stops on an undone generation, and a corrected profile moves that node first", async () => {
+    const play = new FleetPlay(["a", "b"]);
+    play.decide();
+    play.reports("a", "rejected", "NotConfirmed", "undone at the deadline");
+    play.decide();
+    play.pass(10_000);
+    play.supersede("B");
+    enforceOneByOne(play);
+    await transcript("corrected-profile", play);
+  });
+
+  it("counts a node that takes too long as failed", async () => {
+    const play = new FleetPlay(["a", "b"], { progressDeadlineMs: 60_000 });
+    play.decide();
+    play.pass(59_000);
+    play.decide();
+    play.pass(1_000);
+    play.decide();
+    play.supersede("A");
+    enforceOneByOne(play);
+    await transcript("progress-deadline-and-retry", play);
+  });
+
+  it("bears failures within the budget", async () => {
+    const play = new FleetPlay(["a", "b", "c", "d"], { maxUnavailable: 2, failureBudget: 1 });
+    play.decide();
+    play.reports("a", "refused", "ImpactExceeded", "would restart containerd");
+    play.reports("b", "enforced");
+    enforceOneByOne(play);
+    await transcript("failure-budget", play);
+  });
+
+  it("leaves broken and unknown nodes alone, and counts them", async () => {
+    const play = new FleetPlay(["a", "b", "c"], { maxUnavailable: 2 });
+    play.becomes("a", "unhealthy", "LeaseStale");
+    play.decide();
+    play.becomes("c", "unknown", "ObserverUnwell");
+    play.reports("b", "enforced");
+    play.decide();
+    play.becomes("c", "healthy", "Beating");
+    enforceOneByOne(play);
+    play.becomes("a", "healthy", "Beating");
+    enforceOneByOne(play);
+    await transcript("broken-nodes", play);
+  });
+
+  it("sends nothing to a node whose agent lacks a step kind", async () => {
+    const play = new FleetPlay(["a", "b"]);
+    play.decide();
+    play.node("a").obstacle = { reason: "Unsupported", message: "its agent cannot do images" };
+    play.say("a's agent says hello: it cannot do images");
+    enforceOneByOne(play);
+    await transcript("unsupported", play);
+  });
+
+  it("is superseded half way: the node in change is redirected, nobody else joins it", async () => {
+    const play = new FleetPlay(["a", "b", "c"]);
+    play.decide();
+    play.pass(2_000);
+    play.supersede("B");
+    enforceOneByOne(play);
+    await transcript("superseded-half-way", play);
+  });
+
+  it("takes along who joins late", async () => {
+    const play = new FleetPlay([]);
+    play.decide();
+    play.join("a");
+    enforceOneByOne(play);
+    play.pass(3_600_000);
+    play.say("b joins");
+    play.join("b");
+    enforceOneByOne(play);
+    await transcript("late-joiner", play);
+  });
+});
+
+describe("decide", () => {
+  it("gives every node that does not move a reason and a message", () => {
+    fc.assert(
+      fc.property(stories, ({ options, size, steps }) => {
+        const play = new FleetPlay(names(size), options);
+        for (const step of steps) {
+          act(play, step);
+          const decisions = play.decide();
+          for (const node of play.nodes.values()) {
+            const own = decisions.filter((decision) => "nodeId" in decision && decision.nodeId === node.nodeId);
+            const isDone = node.desired?.revision === play.rollout.revision && node.observed?.generation === node.desired.generation;
+            if (own.length === 0) expect(isDone).toBe(true);
+            for (const decision of own) if (decision.type === "wait") expect(decision.message).not.toBe("");
+          }
+        }
+      }),
+    );
+  });
+
+  it("decides the same for the same input in any order of nodes", () => {
+    fc.assert(
+      fc.property(stories, fc.infiniteStream(fc.nat()), ({ options, size, steps }, salt) => {
+        const play = new FleetPlay(names(size), options);
+        for (const step of steps) act(play, step);
+        const fleet = [...play.nodes.values()];
+        const shuffled = fleet
+          .map((node) => ({ node, key: salt.next().value }))
+          .sort((a, b) => a.key - b.key)
+          .map(({ node }) => node);
+        expect(decide(play.rollout, shuffled, play.nowMs)).toEqual(decide(play.rollout, fleet, play.nowMs));
+      }),
+    );
+  });
+
+  it("I3: never has more nodes in change than maxUnavailable, whatever the order of reports, with lost commits, repeats and restarts", () => {
+    fc.assert(
+      fc.property(stories, ({ options, size, steps }) => {
+        const play = new FleetPlay(names(size), options);
+        for (const step of steps) {
+          act(play, step);
+          // A coordinator that dies before its commit decides again from the same state: a decision not carried out leaves nothing behind.
+          if (step.isLost) decide(play.rollout, [...play.nodes.values()], play.nowMs);
+          else play.decide();
+          expect(trulyInChange(play).length).toBeLessThanOrEqual(play.rollout.maxUnavailable);
+        }
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  it("never moves a node whose health is unknown, nor one that is broken for another reason than our plan", () => {
+    fc.assert(
+      fc.property(stories, ({ options, size, steps }) => {
+        const play = new FleetPlay(names(size), options);
+        for (const step of steps) {
+          act(play, step);
+          const before = new Map([...play.nodes.values()].map((node) => [node.name, { ...node }]));
+          for (const decision of play.decide()) {
+            if (decision.type !== "move") continue;
+            const node = before.get(decision.name)!;
+            expect(node.verdict).not.toBe("unknown");
+            if (node.verdict === "unhealthy") expect(node.desired).toBeDefined();
+          }
+        }
+      }),
+    );
+  });
+
+  it("ends Complete when every node gets there", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 8 }), fc.integer({ min: 1, max: 8 }), (size, maxUnavailable) => {
+        const play = new FleetPlay(names(size), { maxUnavailable });
+        enforceOneByOne(play);
+        expect(play.decide().find((decision) => decision.type === "progress")).toMatchObject({ phase: "Complete", updated: size });
+      }),
+    );
+  });
+});
+
+interface StoryStep {
+  readonly node: number;
+  readonly what:
+    | "enforced"
+    | "failed"
+    | "rejected"
+    | "refused"
+    | "accepted"
+    | "unknown"
+    | "unhealthy"
+    | "healthy"
+    | "supersede"
+    | "retry"
+    | "time";
+  readonly isLost: boolean;
+}
+
+const stories = fc.record({
+  size: fc.integer({ min: 1, max: 6 }),
+  options: fc.record({
+    maxUnavailable: fc.integer({ min: 1, max: 3 }),
+    soakMs: fc.constantFrom(0, 30_000),
+    failureBudget: fc.integer({ min: 0, max: 2 }),
+  }) as fc.Arbitrary<PlayOptions>,
+  steps: fc.array(
+    fc.record({
+      node: fc.nat(5),
+      what: fc.constantFrom<StoryStep["what"][]>(
+        "enforced",
+        "enforced",
+        "enforced",
+        "failed",
+        "rejected",
+        "refused",
+        "accepted",
+        "unknown",
+        "unhealthy",
+        "healthy",
+        "healthy",
+        "supersede",
+        "retry",
+        "time",
+      ),
+      isLost: fc.boolean(),
+    }),
+    { maxLength: 40 },
+  ),
+});
+
+function names(size: number): string[] {
+  return Array.from({ length: size }, (_, index) => `n${index}`);
+}
+
+function act(play: FleetPlay, { node, what }: StoryStep): void {
+  const played = [...play.nodes.values()][node % play.nodes.size]!;
+  switch (what) {
+    case "unknown":
+    case "unhealthy":
+    case "healthy":
+      return play.becomes(played.name, what, "Told");
+    case "supersede":
+      return play.supersede(play.rollout.revision === "A" ? "B" : "A");
+    case "retry":
+      return play.supersede(play.rollout.revision);
+    case "time":
+      return play.pass(400_000);
+    default:
+      // A generation that was enforced, undone or refused has ended: nothing else is reported about it.
+      if (played.desired === undefined || hasEnded(played)) return undefined;
+      return play.reports(played.name, what);
+  }
+}
+
+type Played = ReturnType<FleetPlay["node"]>;
+
+function hasEnded({ desired, observed }: Played): boolean {
+  const isCurrent = observed?.generation === desired?.generation;
+  return isCurrent && (observed?.outcome === "enforced" || observed?.outcome === "rejected" || observed?.outcome === "refused");
+}
+
+/** Independent of decide: whoever was given something that has not come to its end. */
+function trulyInChange(play: FleetPlay): readonly Played[] {
+  return [...play.nodes.values()].filter((node) => node.desired !== undefined && !hasEnded(node));
+}

@@ -1,0 +1,131 @@
+/** A fleet in memory that plays decisions out and writes down what happened as prose: for tests of decide() only. */
+import { type Decision, decide, type FleetNode, type FleetObserved, type RolloutInput } from "./decide.ts";
+
+interface PlayedNode {
+  nodeId: string;
+  name: string;
+  verdict: FleetNode["verdict"];
+  verdictReason: string;
+  desired: FleetNode["desired"];
+  observed: FleetObserved | undefined;
+  obstacle: FleetNode["obstacle"];
+}
+
+export interface PlayOptions {
+  readonly maxUnavailable?: number;
+  readonly soakMs?: number;
+  readonly progressDeadlineMs?: number;
+  readonly failureBudget?: number;
+}
+
+export class FleetPlay {
+  readonly nodes = new Map<string, PlayedNode>();
+  rollout: RolloutInput;
+  nowMs = 0;
+  #lines: string[] = [];
+  readonly #told = new Map<string, string>();
+
+  constructor(names: readonly string[], options: PlayOptions = {}) {
+    this.rollout = {
+      name: "web-1",
+      revision: "A",
+      maxUnavailable: options.maxUnavailable ?? 1,
+      soakMs: options.soakMs ?? 0,
+      progressDeadlineMs: options.progressDeadlineMs ?? 600_000,
+      failureBudget: options.failureBudget ?? 0,
+    };
+    for (const name of names) this.join(name);
+  }
+
+  get text(): string {
+    return `${this.#lines.join("\n")}\n`;
+  }
+
+  say(line: string): void {
+    const seconds = Math.floor(this.nowMs / 1000);
+    this.#lines.push(`${String(Math.floor(seconds / 60)).padStart(2, "0")}:${String(seconds % 60).padStart(2, "0")}  ${line}`);
+  }
+
+  join(name: string): PlayedNode {
+    const node: PlayedNode = {
+      nodeId: `id-${name}`,
+      name,
+      verdict: "healthy",
+      verdictReason: "Beating",
+      desired: undefined,
+      observed: undefined,
+      obstacle: undefined,
+    };
+    this.nodes.set(name, node);
+    return node;
+  }
+
+  node(name: string): PlayedNode {
+    return this.nodes.get(name)!;
+  }
+
+  /** The node's report about its newest generation arrives. */
+  reports(name: string, outcome: FleetObserved["outcome"], reason = "", message = ""): void {
+    const node = this.node(name);
+    const { planEpoch, generation } = node.desired!;
+    node.observed = { planEpoch, generation, outcome, reason, message };
+    this.say(`${name} reports: generation ${generation} is ${outcome}${reason === "" ? "" : ` (${reason}: ${message})`}`);
+  }
+
+  becomes(name: string, verdict: FleetNode["verdict"], reason: string): void {
+    Object.assign(this.node(name), { verdict, verdictReason: reason });
+    this.say(`${name} becomes ${verdict} (${reason})`);
+  }
+
+  /** A new rollout of another (or the same) revision supersedes the running one. */
+  supersede(revision: string): void {
+    this.rollout = { ...this.rollout, name: `web-${Number(this.rollout.name.slice(4)) + 1}`, revision };
+    this.say(`rollout ${this.rollout.name} to revision ${revision} takes over`);
+  }
+
+  pass(ms: number): void {
+    this.nowMs += ms;
+  }
+
+  /** Decides, does it, and tells what is new. */
+  decide(): readonly Decision[] {
+    const decisions = decide(this.rollout, [...this.nodes.values()], this.nowMs);
+    for (const decision of decisions) this.#carryOut(decision);
+    return decisions;
+  }
+
+  #carryOut(decision: Decision): void {
+    switch (decision.type) {
+      case "move": {
+        const node = this.node(decision.name);
+        const generation = (node.desired?.generation ?? 0) + 1;
+        const { name: rollout, revision } = this.rollout;
+        node.desired = { planEpoch: 1, generation, revision, rollout, decidedAtMs: this.nowMs, enforcedAtMs: undefined };
+        this.#tell(decision.name, `is moved to ${revision}, generation ${generation}`);
+        return;
+      }
+      case "settle": {
+        const node = this.node(decision.name);
+        node.desired = { ...node.desired!, enforcedAtMs: this.nowMs };
+        this.#told.delete(decision.name);
+        return;
+      }
+      case "wait":
+        this.#tell(decision.name, `waits, ${decision.reason}: ${decision.message}`);
+        return;
+      case "progress": {
+        const { phase, reason, message, updated, total, inChange, failed } = decision;
+        this.#tell("rollout", `${phase}, ${reason} (${message}): ${updated} of ${total} updated, ${inChange} in change, ${failed} failed`);
+        return;
+      }
+      case "askAgain":
+        this.#tell("asks again", `at ${decision.atMs / 1000} s`);
+    }
+  }
+
+  #tell(who: string, what: string): void {
+    if (this.#told.get(who) === what) return;
+    this.#told.set(who, what);
+    this.say(`${who} ${what}`);
+  }
+}

@@ -1,0 +1,59 @@
+/** Gathers what decide() judges: one set's nodes as the store and the fleet view know them. Reads only. */
+import { parseDurationMs, resolveMaxUnavailable, type Rollout } from "@drover/api";
+import { lackingKinds } from "../dispatch/planned-steps.ts";
+import type { FleetView } from "../fleet/fleet.ts";
+import type { DesiredNode } from "../records.ts";
+import type { Catalog } from "../resources/catalog.ts";
+import type { Member } from "../resources/membership.ts";
+import { lackingText } from "../resources/view.ts";
+import type { FleetNode, RolloutInput } from "./decide.ts";
+
+export function rolloutInput(rollout: Rollout, nodeCount: number): RolloutInput {
+  const { strategy, revision } = rollout.spec;
+  return {
+    name: rollout.metadata.name,
+    revision,
+    maxUnavailable: resolveMaxUnavailable(strategy.maxUnavailable, nodeCount),
+    soakMs: parseDurationMs(strategy.soak),
+    progressDeadlineMs: parseDurationMs(strategy.progressDeadline),
+    failureBudget: strategy.failureBudget,
+  };
+}
+
+export interface SituationParts {
+  readonly catalog: Catalog;
+  readonly fleet: FleetView;
+  readonly stepKinds: (nodeId: string) => readonly string[] | undefined;
+  /** Why the revision cannot be made for a node; undefined: it can. */
+  readonly obstacle: (nodeId: string) => string | undefined;
+}
+
+export function fleetNode({ catalog, fleet, stepKinds, obstacle }: SituationParts, member: Member): FleetNode {
+  const { nodeId, name } = member;
+  const desired = catalog.desired.get(nodeId)?.value;
+  const observed = fleet.node(nodeId);
+  return {
+    nodeId,
+    name,
+    verdict: observed?.health.verdict ?? "unknown",
+    verdictReason: observed?.health.reason ?? "NeverSeen",
+    desired: desired && { ...desired, enforcedAtMs: desired.enforcedAtMs },
+    observed: observed && {
+      planEpoch: observed.planEpoch,
+      generation: observed.observedGeneration,
+      outcome: observed.outcome,
+      reason: observed.reason,
+      message: observed.failedStep === "" ? observed.message : `step ${observed.failedStep}: ${observed.message}`,
+    },
+    obstacle: unsupported(desired, stepKinds(nodeId)) ?? impossible(obstacle(nodeId)),
+  };
+}
+
+function unsupported(desired: DesiredNode | undefined, kinds: readonly string[] | undefined): FleetNode["obstacle"] {
+  const lacking = desired === undefined || kinds === undefined ? [] : lackingKinds(desired, kinds);
+  return lacking.length === 0 ? undefined : { reason: "Unsupported", message: lackingText(lacking) };
+}
+
+function impossible(message: string | undefined): FleetNode["obstacle"] {
+  return message === undefined ? undefined : { reason: "PlanNotPossible", message };
+}

@@ -1,0 +1,170 @@
+/** What operators can ask of the coordinator, on ports only: the same over gRPC, in a test and in the simulation. */
+import { type ImageLock, type Labels, matchesSelector, type NodeProfile, type NodeSet, validateObject, formatProblem } from "@drover/api";
+import type { Clock, Log, Random } from "@drover/lifecycle";
+import type { CreateJoinTokenRequest, CreateJoinTokenResponse, DryRunOnNodesResponse } from "@drover/proto";
+import { listAudit } from "../audit/audit.ts";
+import type { Bus } from "../bus/bus.ts";
+import { makeDesired } from "../dispatch/desired.ts";
+import type { Sessions } from "../dispatch/sessions.ts";
+import type { FleetView } from "../fleet/fleet.ts";
+import { createJoinToken } from "../identity/join-tokens.ts";
+import { revokeNode } from "../identity/revocation.ts";
+import type { AuditEntry } from "../records.ts";
+import { Refused, refuse } from "../refusal.ts";
+import type { Catalog } from "../resources/catalog.ts";
+import type { Resources } from "../resources/resources.ts";
+import { resolveProfile } from "../resources/revisions.ts";
+import type { View } from "../resources/view.ts";
+import type { WatchEvent, WatchRequest } from "../resources/watch.ts";
+import type { Store } from "../store/store.ts";
+
+export interface OperatorCallsParts {
+  readonly store: Store;
+  readonly bus: Bus;
+  readonly catalog: Catalog;
+  readonly fleet: FleetView;
+  readonly view: View;
+  readonly resources: Resources;
+  readonly sessions: Sessions;
+  readonly watch: (request: WatchRequest, signal: AbortSignal) => AsyncIterable<WatchEvent>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** What new machines are told; undefined where nobody enrols. */
+  readonly enrolment: (() => { readonly caPin: string; readonly endpoint: string }) | undefined;
+}
+
+export interface OperatorCalls {
+  readonly view: View;
+  readonly resources: Resources;
+  readonly sessions: Sessions;
+  watch(request: WatchRequest, signal: AbortSignal): AsyncIterable<WatchEvent>;
+  /** @param node name or id. @throws Refused NotFound */
+  nodeIdOf(node: string): string;
+  /** @throws Refused */
+  createJoinToken(request: CreateJoinTokenRequest, actor: string): Promise<CreateJoinTokenResponse>;
+  /** @returns the node's id. @throws Refused */
+  revokeNode(node: string, actor: string, reason: string): Promise<string>;
+  listAudit(limit: number, actor: string): Promise<readonly AuditEntry[]>;
+  /** One answer per node of the sets that these manifests touch. @throws Refused */
+  dryRunOnNodes(manifests: readonly Uint8Array[], maxNodesPerSet: number, signal: AbortSignal): AsyncIterable<DryRunOnNodesResponse>;
+}
+
+/** Nodes asked at once. */
+const DRY_RUNS_AT_ONCE = 8;
+const MAX_MANIFESTS = 100;
+
+export function operatorCalls(parts: OperatorCallsParts): OperatorCalls {
+  const { store, bus, catalog, view, resources, sessions, watch, clock, random, log, enrolment } = parts;
+  return {
+    view,
+    resources,
+    sessions,
+    watch,
+    nodeIdOf(node) {
+      const record = catalog.nodeRecordOf(node);
+      if (record === undefined) throw new Refused(refuse("NotFound", `there is no Node ${JSON.stringify(node)}; see: drover get nodes`));
+      return record.value.nodeId;
+    },
+    async createJoinToken({ ttlSeconds, labels, description }, actor) {
+      if (enrolment === undefined) throw new Refused(refuse("NotReady", "no machine can enrol here"));
+      const created = await createJoinToken({ store, clock, random }, { ttlSeconds, labels, description, createdBy: actor });
+      if (!created.ok) throw new Refused(created);
+      return { joinToken: created.token.reveal(), id: created.id, expiresAtMs: created.expiresAtMs, ...enrolment() };
+    },
+    async revokeNode(node, actor, reason) {
+      const revocation = await revokeNode({ store, bus, clock, random, log }, node, actor, reason);
+      if (!revocation.ok) throw new Refused(revocation.reason === "UnknownNode" ? refuse("NotFound", revocation.message) : revocation);
+      sessions.cut(revocation.nodeId, new Refused(refuse("Revoked", `node ${revocation.nodeId} is revoked`)));
+      return revocation.nodeId;
+    },
+    listAudit: (limit, actor) => listAudit(store, { limit, actor }),
+    async *dryRunOnNodes(manifests, maxNodesPerSet, signal) {
+      const asked = nodesToAsk(parts, manifests, maxNodesPerSet);
+      // In groups rather than all at once: each answer may be as large as a plan's diff.
+      for (let start = 0; start < asked.length; start += DRY_RUNS_AT_ONCE) {
+        yield* await Promise.all(asked.slice(start, start + DRY_RUNS_AT_ONCE).map((each) => askNode(parts, each, signal)));
+      }
+    },
+  };
+}
+
+interface Asked {
+  readonly nodeId: string;
+  readonly name: string;
+  readonly set: NodeSet;
+  readonly profiles: ReadonlyMap<string, NodeProfile>;
+  readonly locks: ReadonlyMap<string, ImageLock>;
+}
+
+function nodesToAsk({ catalog, view }: OperatorCallsParts, manifests: readonly Uint8Array[], maxNodesPerSet: number): Asked[] {
+  if (manifests.length === 0 || manifests.length > MAX_MANIFESTS) {
+    throw new Refused(refuse("InvalidRequest", `manifests must be 1 to ${MAX_MANIFESTS}`));
+  }
+  const profiles = new Map([...catalog.objects("NodeProfile")].map(([name, { value }]) => [name, value]));
+  const locks = new Map([...catalog.objects("ImageLock")].map(([name, { value }]) => [name, value]));
+  const sets = new Map([...catalog.objects("NodeSet")].map(([name, { value }]) => [name, value]));
+  const touched = new Set<string>();
+  for (const manifest of manifests) {
+    const object = objectFrom(manifest);
+    touched.add(`${object.kind}/${object.metadata.name}`);
+    if (object.kind === "NodeProfile") profiles.set(object.metadata.name, object);
+    else if (object.kind === "ImageLock") locks.set(object.metadata.name, object);
+    else if (object.kind === "NodeSet") sets.set(object.metadata.name, object);
+    else throw new Refused(refuse("NotApplicable", `a ${object.kind} is made by the coordinator, not applied`));
+  }
+  const nodes = view.list("Node", undefined).filter(({ object }) => object.kind === "Node" && object.status?.phase !== "Revoked");
+  return [...sets.values()].filter(isTouched).flatMap((set) =>
+    nodes
+      .filter(({ labels }: { readonly labels: Labels }) => matchesSelector(set.spec.selector, labels))
+      .slice(0, maxNodesPerSet)
+      .map(({ object }) => ({ nodeId: object.metadata.uid ?? "", name: object.metadata.name, set, profiles, locks })),
+  );
+
+  function isTouched(set: NodeSet): boolean {
+    const lock = profiles.get(set.spec.profile)?.spec.images?.lock;
+    return (
+      touched.has(`NodeSet/${set.metadata.name}`) || touched.has(`NodeProfile/${set.spec.profile}`) || touched.has(`ImageLock/${lock}`)
+    );
+  }
+}
+
+function objectFrom(manifest: Uint8Array) {
+  let json: unknown;
+  try {
+    json = JSON.parse(Buffer.from(manifest).toString("utf8"));
+  } catch (error) {
+    throw new Refused(refuse("InvalidObject", `a manifest is no JSON: ${(error as Error).message}`));
+  }
+  const validation = validateObject(json);
+  if (!validation.ok) throw new Refused(refuse("InvalidObject", validation.problems.map(formatProblem).join("\n")));
+  return validation.object;
+}
+
+async function askNode(parts: OperatorCallsParts, asked: Asked, signal: AbortSignal): Promise<DryRunOnNodesResponse> {
+  const { catalog, clock, fleet, sessions } = parts;
+  const { nodeId, name, set } = asked;
+  const answer = (reason: string, message: string): DryRunOnNodesResponse => ({ nodeId, nodeName: name, steps: [], reason, message });
+  const resolved = resolveProfile(set.spec.profile, asked);
+  if (!resolved.ok) return answer("PlanNotPossible", resolved.message);
+  const made = makeDesired({
+    nodeId,
+    nodeSet: set.metadata.name,
+    rollout: "",
+    profile: resolved.profile,
+    locks: resolved.locks,
+    facts: fleet.node(nodeId)?.facts,
+    planEpoch: catalog.planEpoch.value,
+    before: catalog.desired.get(nodeId)?.value,
+    isBeforeEnforced: false,
+    nowMs: clock.now(),
+  });
+  if (!made.ok) return answer("PlanNotPossible", made.message);
+  try {
+    const result = await sessions.dryRun(nodeId, { plan: Buffer.from(made.desired.plan, "base64"), signatures: [] }, signal);
+    return { nodeId, nodeName: name, steps: result.steps, reason: result.reason, message: result.message };
+  } catch (error) {
+    if (error instanceof Refused) return answer(error.refusal.reason, error.refusal.message);
+    throw error;
+  }
+}

@@ -1,0 +1,57 @@
+/** Reads what operators send: kinds, names, selectors and numbers, refused with what would be right. Pure. */
+import { didYouMean, type Kind, kindOf, kinds, parseSelector, type Selector } from "@drover/api";
+import { DryRunMode } from "@drover/proto";
+import { Refused, refuse } from "../refusal.ts";
+
+const MAX_TEXT = 1024;
+
+/** @throws Refused UnknownKind */
+export function kindFrom(text: string): Kind {
+  const kind = kindOf(text);
+  if (kind !== undefined) return kind;
+  const known = Object.keys(kinds);
+  throw new Refused(
+    refuse(
+      "UnknownKind",
+      `there is no kind ${JSON.stringify(text.slice(0, 80))}${didYouMean(text, known) || `; kinds are ${known.join(", ")}`}`,
+    ),
+  );
+}
+
+/** @throws Refused InvalidRequest */
+export function textFrom(field: string, text: string, isRequired: boolean): string {
+  if (isRequired && text === "") throw new Refused(refuse("InvalidRequest", `${field} is required`));
+  if (text.length > MAX_TEXT) throw new Refused(refuse("InvalidRequest", `${field} is longer than ${MAX_TEXT} characters`));
+  return text;
+}
+
+/** Empty: all. @throws Refused InvalidSelector */
+export function selectorFrom(text: string): Selector | undefined {
+  if (text === "") return undefined;
+  const parsing = parseSelector(text);
+  if (parsing.ok) return parsing.selector;
+  throw new Refused(refuse("InvalidSelector", `label_selector, column ${parsing.column}: ${parsing.message}`));
+}
+
+/** @throws Refused InvalidRequest */
+export function isDryRun(mode: DryRunMode): boolean {
+  switch (mode) {
+    case DryRunMode.DRY_RUN_MODE_UNSPECIFIED:
+    case DryRunMode.DRY_RUN_MODE_NONE:
+      return false;
+    case DryRunMode.DRY_RUN_MODE_SERVER:
+      return true;
+    case DryRunMode.UNRECOGNIZED:
+    default:
+      // Never taken for "no dry run": what a newer client asks for is unknown, and a change cannot be taken back.
+      throw new Refused(refuse("InvalidRequest", `dry_run has the unknown value ${mode}`));
+  }
+}
+
+/** @param value a whole number from 0; 0: the default. @throws Refused InvalidRequest */
+export function countFrom(field: string, value: number, fallback: number, max: number): number {
+  if (!Number.isSafeInteger(value) || value < 0 || value > max) {
+    throw new Refused(refuse("InvalidRequest", `${field} must be 0 (for ${fallback}) to ${max}`));
+  }
+  return value === 0 ? fallback : value;
+}

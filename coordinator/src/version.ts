@@ -1,0 +1,4 @@
+/** This coordinator's version, as its package says. */
+import manifest from "../package.json" with { type: "json" };
+
+export const version: string = manifest.version;
