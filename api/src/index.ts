@@ -37,4 +37,4 @@ export {
   sysctlPath,
 } from "./sysctl-rules.ts";
 export { validateObject, type Validation } from "./validate.ts";
-export type { Position } from "./yaml-source.ts";
+export { type Position, readYaml, type SourceDocument, type SourceReading } from "./yaml-source.ts";
