@@ -276,6 +276,31 @@ BinaryName = "/usr/bin/nvidia-container-runtime"
     expect(host.effects.of("units.restart")).toEqual([]);
   });
 
+  it("does not write what redaction made of a secret", async () => {
+    const { host, apply } = machine({
+      files: { [CONFIG_PATH]: 'version = 1\n[plugins.cri.registry.auths."https://a"]\npassword = "hunter2"\n' },
+    });
+    const real = realContainerd(host.files);
+    host.commands.install("/usr/bin/containerd", async (command) => {
+      const result = await real(command);
+      return { ...result, stdout: (result.stdout ?? "").replace("hunter2", "[redacted]") };
+    });
+    expect(await failureOf(apply(specOf({ sandboxImage: "a/b:1" })))).toMatchObject({ reason: "SecretsInTheWay" });
+    expect(host.files.text(CONFIG_PATH)).toContain("hunter2");
+  });
+
+  it("brings a file of version 1 to version 2 and back", async () => {
+    const own = '[plugins.cri]\nstream_server_port = "7"\n';
+    const { host, apply, diff, config } = machine({ files: { [CONFIG_PATH]: own } });
+    const spec = specOf({ sandboxImage: "a/b:1", systemdCgroup: true });
+    await apply(spec);
+    expect(await diff(spec)).toEqual([]);
+    expect(config()["version"]).toBe(2n);
+    expect(valueAt(config(), [...CRI, "stream_server_port"])).toBe("7");
+    await apply(containerdStep.emptySpec);
+    expect(host.files.text(CONFIG_PATH)).toBe(own);
+  });
+
   it.each<[string, string, Partial<ContainerdSpec>, string]>([
     [
       "inline mirrors",

@@ -157,6 +157,10 @@ async function targetOf(spec: ContainerdSpec, observed: ContainerdObserved, cont
   const base = baseText === undefined ? {} : parsedOwn(baseText);
   const defaults = program === undefined ? withDefaultRuntimes(schema) : await effectiveOrRefused(baseText, program, schema, context);
   const candidate = candidateOf(base, defaults, settings, schema, memory.keys);
+  if (hidesSecrets(candidate.text) && !hidesSecrets(configText)) {
+    const message = `${CONFIG_PATH} holds secrets that must be carried into other keys, and Drover does not see secrets that programs print`;
+    throw new StepError("SecretsInTheWay", `${message}: run \`containerd config migrate\` by hand, nothing was changed`, false);
+  }
   const isRestartNeeded = await checkCandidate(candidate.text, settings, [...memory.keys, ...candidate.keys], observed, context);
   return {
     configText: candidate.text,
@@ -168,6 +172,11 @@ async function targetOf(spec: ContainerdSpec, observed: ContainerdObserved, cont
     hostsFiles,
     isRestartNeeded,
   };
+}
+
+/** Output of programs comes with secrets taken out; written into the file, the placeholder would be the password. */
+function hidesSecrets(text: string | undefined): boolean {
+  return text?.includes("[redacted") ?? false;
 }
 
 /** The operator's own file in the installed schema; undefined: there is none. */
