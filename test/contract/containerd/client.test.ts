@@ -12,7 +12,16 @@ import {
   startMirror,
   startRegistry,
 } from "../../support/containerd/index.ts";
-import { makeImage, pushImage, sha256, writeDockerArchive, writeOciArchive } from "../../support/images/index.ts";
+import {
+  MACHINE_ARCHITECTURE,
+  makeImage,
+  makeIndex,
+  pushImage,
+  pushIndex,
+  sha256,
+  writeDockerArchive,
+  writeOciArchive,
+} from "../../support/images/index.ts";
 import { eventually } from "../../testbed/program.ts";
 
 const MIB = 2 ** 20;
@@ -118,6 +127,55 @@ describe("the containerd client on a real containerd", () => {
     await eventually("containerd is found again", 10_000, () => client.version(signal));
     expect(await client.isComplete(image.digest, signal)).toBe(true);
     await eventually("CRI has it", 10_000, () => criImage("registry.test/kept:v1"));
+  });
+
+  test("of an index only this machine's image is brought, pulled or imported, and the name keeps the index's digest", async () => {
+    const other = makeImage({ sizeBytes: MIB, seed: 61, architecture: "s390x" });
+    const ours = (seed: number) => makeIndex({ s390x: other, [MACHINE_ARCHITECTURE]: makeImage({ sizeBytes: MIB, seed }) });
+    const pulled = ours(62);
+    await pushIndex(registry.url, "team/multi", "v1", pulled);
+    await client.pull(`registry.test/team/multi@${pulled.digest}`, ignore, signal);
+    await client.putImage("registry.test/team/multi:v1", pulled.digest, PINNED, signal);
+    const archived = ours(63);
+    const path = join(directory, "index.tar");
+    await writeOciArchive(path, archived, "registry.test/multi:v2");
+    await client.importArchive(path, { name: "registry.test/team/multi:v2", digest: archived.digest }, ignore, signal);
+    for (const [tag, index] of [["v1", pulled] as const, ["v2", archived] as const]) {
+      const name = `registry.test/team/multi:${tag}`;
+      expect(await client.isComplete(index.digest, signal)).toBe(true);
+      expect(await record(name)).toMatchObject({ digest: index.digest });
+      expect(await eventually("CRI sees it", 10_000, () => criImage(name))).toMatchObject({ id: index.images[1]!.config.digest });
+    }
+    expect(ctr("content", "ls", "-q")).not.toContain(other.layers[0]!.digest);
+    const foreign = new ContainerdClient({ socketPath: containerd.socketPath, platform: { os: "linux", architecture: "riscv64" } });
+    await expect(foreign.isComplete(archived.digest, signal)).rejects.toMatchObject({ code: "InvalidImage" });
+    foreign.close();
+  });
+
+  test("containerd killed in the middle of an import: the next one goes on where it was", async () => {
+    const image = makeImage({ sizeBytes: 16 * MIB, seed: 9 });
+    const path = join(directory, "large.tar");
+    await writeOciArchive(path, image, "registry.test/large:v1");
+    const wanted = { name: "registry.test/large:v1", digest: image.digest };
+    let killing: Promise<void> | undefined;
+    const importing = client.importArchive(
+      path,
+      wanted,
+      ({ doneBytes }) => {
+        if (doneBytes > 8 * MIB) killing ??= containerd.kill();
+      },
+      signal,
+    );
+    await expect(importing).rejects.toMatchObject({ name: "ContainerdError", code: "Unavailable" });
+    await killing;
+    await containerd.start();
+    await eventually("containerd is found again", 10_000, () => client.version(signal));
+    expect(await client.isComplete(image.digest, signal)).toBe(false);
+    const seen: number[] = [];
+    await client.importArchive(path, wanted, ({ doneBytes }) => seen.push(doneBytes), signal);
+    expect(seen.find((bytes) => bytes > MIB)).toBeGreaterThanOrEqual(8 * MIB);
+    expect(await client.isComplete(image.digest, signal)).toBe(true);
+    expect(ctr("leases", "ls", "-q").trim()).toBe("");
   });
 
   test("a docker archive gets the digest that ctr gives it", async () => {

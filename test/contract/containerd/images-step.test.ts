@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -141,7 +142,31 @@ describe("the images step on a real containerd", () => {
     expect(mirrors.map((mirror) => mirror.peakRepositories)).toEqual([2, 2]);
   });
 
-  test("what somebody removes comes back whole, and what they moved is moved back", async () => {
+  test("what is collected comes back whole, from the archive too", async () => {
+    const archived = makeImage({ sizeBytes: MIB, seed: 43, layerCount: 2 });
+    const archive = join(directory, "archived.tar");
+    await writeOciArchive(archive, archived, "a.test/archived:v1");
+    const spec = ImagesSpec.fromPartial({
+      images: [
+        await pushed("a.test", "team/app", makeImage({ sizeBytes: MIB, seed: 44 })),
+        locked("a.test/archived:v1", archived, { archive }),
+      ],
+    });
+    await apply(spec);
+    const names = (await client.listImages(new AbortController().signal)).map((record) => record.name);
+    // As the kubelet's garbage collection leaves it: no name, then no content and no snapshot.
+    execFileSync("/usr/bin/ctr", ["-a", containerd.socketPath, "-n", "k8s.io", "images", "rm", "--sync", ...names]);
+    const changes = await diff(spec);
+    expect(changes.map((change) => [change.path, change.from])).toEqual([
+      ["a.test/team/app:v1", ""],
+      ["a.test/archived:v1", ""],
+    ]);
+    expect((await conditions(spec))[0]).toMatchObject({ type: "ImagesPresent", status: "False", reason: "Missing" });
+    await apply(spec);
+    expect(await diff(spec)).toEqual([]);
+  });
+
+  test("what somebody moved is moved back, with its pin", async () => {
     const image = makeImage({ sizeBytes: MIB, seed: 41 });
     const spec = ImagesSpec.fromPartial({ images: [await pushed("a.test", "team/app", image)] });
     await apply(spec);

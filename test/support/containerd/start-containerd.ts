@@ -7,7 +7,7 @@ import { eventually, type SpawnedProgram, spawnProgram } from "../../testbed/pro
 export interface ContainerdOptions {
   /** Registry host as images name it to the URLs that are asked instead, in this order. */
   readonly mirrors?: Readonly<Record<string, readonly string[]>>;
-  /** Default "/usr/bin/containerd". */
+  /** Default: DROVER_TEST_CONTAINERD of the environment, for other versions; else Debian's "/usr/bin/containerd". */
   readonly program?: string;
   /** Default "overlayfs"; "native" where the temporary directory lies on an overlay. */
   readonly snapshotter?: string;
@@ -33,7 +33,7 @@ export async function startContainerd(options: ContainerdOptions = {}): Promise<
   await mkdir(join(directory, "cni"));
   for (const [host, urls] of Object.entries(options.mirrors ?? {})) await writeHosts(directory, host, urls);
   await writeFile(join(directory, "config.toml"), config(directory, socketPath, options.snapshotter ?? "overlayfs"));
-  const programPath = options.program ?? "/usr/bin/containerd";
+  const programPath = options.program ?? process.env.DROVER_TEST_CONTAINERD ?? "/usr/bin/containerd";
   let program: SpawnedProgram;
   const start = async (): Promise<void> => {
     // A mount namespace of its own: what it mounts while unpacking dies with it. And it dies with the test.

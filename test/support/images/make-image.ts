@@ -11,6 +11,8 @@ export interface ImageOptions {
   readonly seed: number;
   /** Default 1. */
   readonly layerCount?: number;
+  /** As Go names it; default: this machine's. */
+  readonly architecture?: string;
   /** Besides the content, in the first layer. */
   readonly files?: readonly TarFile[];
 }
@@ -36,6 +38,15 @@ export interface BuiltImage {
   readonly layers: readonly BuiltLayer[];
 }
 
+/** Images of several architectures under one digest. */
+export interface BuiltIndex {
+  readonly digest: string;
+  readonly index: Blob;
+  readonly images: readonly BuiltImage[];
+}
+
+export const MACHINE_ARCHITECTURE = arch() === "x64" ? "amd64" : arch();
+
 export function makeImage(options: ImageOptions): BuiltImage {
   const layerCount = options.layerCount ?? 1;
   const layers = Array.from({ length: layerCount }, (_, index) => {
@@ -43,7 +54,7 @@ export function makeImage(options: ImageOptions): BuiltImage {
     return makeLayer([{ path: `content-${options.seed}-${index}`, content }, ...(index === 0 ? (options.files ?? []) : [])]);
   });
   const config = blob("application/vnd.oci.image.config.v1+json", {
-    architecture: arch() === "x64" ? "amd64" : arch(),
+    architecture: options.architecture ?? MACHINE_ARCHITECTURE,
     os: "linux",
     config: { Env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"] },
     rootfs: { type: "layers", diff_ids: layers.map((layer) => sha256(layer.tar)) },
@@ -56,6 +67,16 @@ export function makeImage(options: ImageOptions): BuiltImage {
   });
   const sizeBytes = layers.reduce((sum, layer) => sum + layer.bytes.length, config.bytes.length);
   return { digest: manifest.digest, sizeBytes, manifest, config, layers };
+}
+
+export function makeIndex(images: Readonly<Record<string, BuiltImage>>): BuiltIndex {
+  const mediaType = "application/vnd.oci.image.index.v1+json";
+  const manifests = Object.entries(images).map(([architecture, image]) => ({
+    ...descriptorOf(image.manifest),
+    platform: { os: "linux", architecture },
+  }));
+  const index = blob(mediaType, { schemaVersion: 2, mediaType, manifests });
+  return { digest: index.digest, index, images: Object.values(images) };
 }
 
 export function descriptorOf(of: Blob): { readonly mediaType: string; readonly digest: string; readonly size: number } {

@@ -1,15 +1,24 @@
 /** Into a registry by its HTTP API. */
-import type { Blob, BuiltImage } from "./make-image.ts";
+import type { Blob, BuiltImage, BuiltIndex } from "./make-image.ts";
 
 /** @param registryUrl with scheme: "http://127.0.0.1:5000" */
 export async function pushImage(registryUrl: string, repository: string, tag: string, image: BuiltImage): Promise<void> {
   for (const blob of [image.config, ...image.layers]) await pushBlob(registryUrl, repository, blob);
-  const response = await fetch(`${registryUrl}/v2/${repository}/manifests/${tag}`, {
+  await pushManifest(registryUrl, repository, tag, image.manifest);
+}
+
+export async function pushIndex(registryUrl: string, repository: string, tag: string, index: BuiltIndex): Promise<void> {
+  for (const image of index.images) await pushImage(registryUrl, repository, image.digest, image);
+  await pushManifest(registryUrl, repository, tag, index.index);
+}
+
+async function pushManifest(registryUrl: string, repository: string, reference: string, manifest: Blob): Promise<void> {
+  const response = await fetch(`${registryUrl}/v2/${repository}/manifests/${reference}`, {
     method: "PUT",
-    headers: { "content-type": image.manifest.mediaType },
-    body: new Uint8Array(image.manifest.bytes),
+    headers: { "content-type": manifest.mediaType },
+    body: new Uint8Array(manifest.bytes),
   });
-  await expectStatus(response, 201, `manifest ${repository}:${tag}`);
+  await expectStatus(response, 201, `manifest ${repository}:${reference}`);
 }
 
 async function pushBlob(registryUrl: string, repository: string, blob: Blob): Promise<void> {

@@ -1,16 +1,18 @@
 /** Images as files: an OCI layout in a tar, and what `docker save` writes. */
 import { writeFile } from "node:fs/promises";
-import { type BuiltImage, descriptorOf } from "./make-image.ts";
+import { type BuiltImage, type BuiltIndex, descriptorOf } from "./make-image.ts";
 import { makeTar } from "./tar.ts";
 
 /** @param ref full reference with tag, put into the index as containerd's and OCI's annotations */
-export async function writeOciArchive(path: string, image: BuiltImage, ref: string): Promise<void> {
+export async function writeOciArchive(path: string, image: BuiltImage | BuiltIndex, ref: string): Promise<void> {
   const annotations = { "io.containerd.image.name": ref, "org.opencontainers.image.ref.name": ref.slice(ref.lastIndexOf(":") + 1) };
-  const index = { schemaVersion: 2, manifests: [{ ...descriptorOf(image.manifest), annotations }] };
-  const blobs = [image.manifest, image.config, ...image.layers];
+  const top = "index" in image ? image.index : image.manifest;
+  const images = "index" in image ? image.images : [image];
+  const index = { schemaVersion: 2, manifests: [{ ...descriptorOf(top), annotations }] };
+  const blobs = new Set([top, ...images.flatMap((each) => [each.manifest, each.config, ...each.layers])]);
   const tar = makeTar([
     { path: "oci-layout", content: Buffer.from(JSON.stringify({ imageLayoutVersion: "1.0.0" })) },
-    ...blobs.map((blob) => ({ path: `blobs/${blob.digest.replace(":", "/")}`, content: blob.bytes })),
+    ...[...blobs].map((blob) => ({ path: `blobs/${blob.digest.replace(":", "/")}`, content: blob.bytes })),
     { path: "index.json", content: Buffer.from(JSON.stringify(index)) },
   ]);
   await writeFile(path, tar);
