@@ -17,10 +17,11 @@ export function memoryReportLog(): ReportLog {
   return {
     async append(pull, atMs) {
       const messages = notYetLogged(pull, position);
-      if (messages.length === 0) return;
+      if (messages.length === 0) return lastRow;
       const copies = messages.map((message) => ({ ...message, payload: Buffer.from(message.payload) }));
       rows.push({ row: ++lastRow, atMs, bytes: encodePull(copies).length, messages: copies });
       position = { incarnation: pull.incarnation, sequence: pull.lastSequence };
+      return lastRow;
     },
     position: async () => position,
     async *read(afterRow) {

@@ -2,8 +2,8 @@
 import type { ReportMessage, ReportPosition, ReportPull } from "../bus/bus.ts";
 
 export interface ReportLog {
-  /** Durable when resolved. A pull whose sequences are there already (same incarnation) is taken once. */
-  append(pull: ReportPull, atMs: number): Promise<void>;
+  /** Durable when resolved. A pull whose sequences are there already (same incarnation) is taken once. @returns the last row of the log */
+  append(pull: ReportPull, atMs: number): Promise<number>;
   /** The last position logged; undefined: empty. */
   position(): Promise<ReportPosition | undefined>;
   /** Every pull after the given row, oldest first. */

@@ -40,21 +40,25 @@ export function openSqliteReportLog(path: string): ReportLog {
 class SqliteReportLog implements ReportLog {
   readonly #db: DatabaseSync;
   #position: ReportPosition | undefined;
+  #lastRow: number;
 
   constructor(db: DatabaseSync) {
     this.#db = db;
-    const last = db.prepare("SELECT incarnation, last_sequence AS sequence FROM pulls ORDER BY row DESC LIMIT 1").get();
+    const last = db.prepare("SELECT row, incarnation, last_sequence AS sequence FROM pulls ORDER BY row DESC LIMIT 1").get();
+    this.#lastRow = (last?.["row"] as number | undefined) ?? 0;
     this.#position = last === undefined ? undefined : { incarnation: last["incarnation"] as string, sequence: last["sequence"] as number };
   }
 
-  async append(pull: ReportPull, atMs: number): Promise<void> {
+  async append(pull: ReportPull, atMs: number): Promise<number> {
     const messages = notYetLogged(pull, this.#position);
-    if (messages.length === 0) return;
+    if (messages.length === 0) return this.#lastRow;
     const blob = encodePull(messages);
-    this.#db
+    const inserted = this.#db
       .prepare("INSERT INTO pulls (incarnation, first_sequence, last_sequence, at_ms, bytes, messages) VALUES (?, ?, ?, ?, ?, ?)")
       .run(pull.incarnation, messages[0]!.sequence, pull.lastSequence, Math.trunc(atMs), blob.length, blob);
     this.#position = { incarnation: pull.incarnation, sequence: pull.lastSequence };
+    this.#lastRow = Number(inserted.lastInsertRowid);
+    return this.#lastRow;
   }
 
   async position(): Promise<ReportPosition | undefined> {

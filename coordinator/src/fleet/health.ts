@@ -1,0 +1,71 @@
+/**
+ * When a node may be called healthy or unhealthy; pure. Four conditions must hold together before silence is death:
+ * the observer is well, the silence is real, the cell is calm, and a second path agreed. What is not known is said to be unknown.
+ */
+import type { Health } from "./fleet.ts";
+
+/** How well the coordinator itself can see; from its sentinel, its timers and its round trips. */
+export interface ObserverState {
+  readonly graceMs: number;
+  /** The interval nodes beat at. */
+  readonly intervalMs: number;
+  readonly loopLagMs: number;
+  /** Age of the oldest sentinel that has not come back; 0: none is out. */
+  readonly consumerLagMs: number;
+  readonly isRoundTripFine: boolean;
+  /** Monotonic time since the last lapse, or since the start. */
+  readonly steadyMs: number;
+}
+
+export interface NodeSigns {
+  /** Monotonic time since its last beat was folded; undefined: none ever was. */
+  readonly beatAgeMs: number | undefined;
+  /** Broker's stamp of the newest message seen minus the node's last stamp. */
+  readonly brokerSilenceMs: number;
+  /** Monotonic time awake and caught up since its last beat was folded. */
+  readonly ownSilenceMs: number;
+  /** What the node itself reports as broken, CamelCase; empty: nothing. */
+  readonly failure: string;
+  /** Of its zone, rack, NATS server or shard. */
+  readonly cell: "calm" | "disrupted";
+  /** "none": the node has no second path; "pending": asked, or not asked yet. */
+  readonly secondPath: "none" | "pending" | "alive" | "agreed";
+}
+
+const MAX_LOOP_LAG_MS = 1_000;
+
+/** Condition (a). */
+export function isObserverWell(observer: ObserverState): boolean {
+  return (
+    observer.loopLagMs < MAX_LOOP_LAG_MS &&
+    observer.consumerLagMs < observer.intervalMs &&
+    observer.isRoundTripFine &&
+    observer.steadyMs >= observer.graceMs
+  );
+}
+
+export function verdict(observer: ObserverState, node: NodeSigns): Health {
+  const isWell = isObserverWell(observer);
+  if (node.failure !== "" && isWell) return { verdict: "unhealthy", reason: node.failure };
+  if (node.beatAgeMs === undefined) return { verdict: "unknown", reason: "NeverSeen" };
+  const isFresh = node.beatAgeMs <= observer.graceMs && node.brokerSilenceMs <= observer.graceMs;
+  if (isFresh) return node.failure === "" ? { verdict: "healthy", reason: "Beating" } : { verdict: "unknown", reason: "ObserverUnwell" };
+  if (!isWell) return { verdict: "unknown", reason: "ObserverUnwell" };
+  if (Math.min(node.brokerSilenceMs, node.ownSilenceMs) <= observer.graceMs) return { verdict: "unknown", reason: "Silent" };
+  if (node.cell === "disrupted") return { verdict: "unknown", reason: "CellDisrupted" };
+  if (node.secondPath !== "agreed") return { verdict: "unknown", reason: node.secondPath === "alive" ? "SilentButAlive" : "Silent" };
+  return { verdict: "unhealthy", reason: "Silent" };
+}
+
+const MIN_INTERVAL_MS = 10_000;
+const BEATS_PER_SECOND = 1_000;
+const MIN_GRACE_MS = 30_000;
+
+/** How often nodes are to beat: the whole fleet together at most 1,000 times a second. */
+export function heartbeatIntervalMs(nodes: number): number {
+  return Math.max(MIN_INTERVAL_MS, Math.ceil((nodes / BEATS_PER_SECOND) * 1_000));
+}
+
+export function graceMs(intervalMs: number): number {
+  return Math.max(MIN_GRACE_MS, 3 * intervalMs);
+}

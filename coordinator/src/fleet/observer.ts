@@ -1,0 +1,228 @@
+/**
+ * The coordinator's eye on the fleet: consumes heartbeats, doubts itself first, and gives each node its verdict and each shard its budget.
+ * A verdict is made only when a sentinel sent after waking has come back: what lies in the socket is read before anybody is called silent.
+ */
+import { type Clock, type Log, type Random, sleep } from "@drover/lifecycle";
+import { Budget, Heartbeat, SHARD_COUNT } from "@drover/proto";
+import type { Bus, HeartbeatMessage } from "../bus/bus.ts";
+import type { Beat, FleetState } from "./fleet-state.ts";
+import { graceMs, heartbeatIntervalMs, type NodeSigns, type ObserverState, verdict } from "./health.ts";
+
+export interface ObserverOptions {
+  readonly bus: Bus;
+  readonly fleet: FleetState;
+  /** Beats of others are passed over. */
+  readonly knownNode: (nodeId: string) => boolean;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+export interface Observer {
+  run(signal: AbortSignal): Promise<void>;
+  /** As of now; for metrics and doctor. */
+  state(): ObserverState;
+}
+
+const TICK_MS = 1_000;
+const MAX_LATENESS_MS = 1_000;
+const MAX_STAMP_DRIFT_MS = 2_000;
+const ROUND_TRIP_EVERY_MS = 5_000;
+const MAX_ROUND_TRIP_MS = 1_000;
+const BUDGET_EVERY_MS = 60_000;
+const BUDGET_SPREAD_MS = 30_000;
+/** A budget changes only when the wanted interval is this share away from the granted one. */
+const BUDGET_HYSTERESIS = 0.2;
+const MIN_REPORT_INTERVAL_MS = 2_000;
+const MAX_BATCH_BYTES = 32 * 1024;
+/** What a beat says of its node: its last plan failed. */
+const FLAG_FAILED = 4;
+
+export function createObserver(options: ObserverOptions): Observer {
+  return new FleetObserver(options);
+}
+
+class FleetObserver implements Observer {
+  readonly #options: ObserverOptions;
+  /** Sentinels under way: sequence to monotonic time sent. */
+  readonly #outstanding = new Map<number, number>();
+  #sequence: number;
+  #intervalMs = heartbeatIntervalMs(0);
+  #lastLapseMs: number;
+  #loopLagMs = 0;
+  #isRoundTripFine = false;
+  #newestBrokerMs = 0;
+  /** Monotonic time in which we were awake and had caught up. */
+  #awakeMs = 0;
+  #lastReturn: { readonly sentMs: number; readonly brokerMs: number } | undefined;
+
+  constructor(options: ObserverOptions) {
+    this.#options = options;
+    // Not from 1: the last sentinel of the coordinator before us is still in the stream.
+    this.#sequence = Math.floor(options.random.unit() * 0x7fffffff);
+    this.#lastLapseMs = options.clock.monotonicMs();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const ended = new AbortController();
+    const both = AbortSignal.any([signal, ended.signal]);
+    const parts = [
+      this.#options.bus.consumeHeartbeats((beats) => this.#take(beats), both),
+      this.#tickUntil(both),
+      this.#measureRoundTrips(both),
+      this.#grantBudgets(both),
+    ];
+    try {
+      await Promise.race(parts);
+      if (!signal.aborted) await Promise.all(parts);
+    } finally {
+      ended.abort();
+      await Promise.allSettled(parts);
+    }
+  }
+
+  state(): ObserverState {
+    const nowMs = this.#options.clock.monotonicMs();
+    const oldestMs = this.#outstanding.values().next().value;
+    return {
+      graceMs: graceMs(this.#intervalMs),
+      intervalMs: this.#intervalMs,
+      loopLagMs: this.#loopLagMs,
+      consumerLagMs: oldestMs === undefined ? 0 : nowMs - oldestMs,
+      isRoundTripFine: this.#isRoundTripFine,
+      steadyMs: nowMs - this.#lastLapseMs,
+    };
+  }
+
+  async #tickUntil(signal: AbortSignal): Promise<void> {
+    const { clock, bus } = this.#options;
+    let dueMs = clock.monotonicMs();
+    while (!signal.aborted) {
+      const nowMs = clock.monotonicMs();
+      this.#loopLagMs = Math.max(0, nowMs - dueMs);
+      if (this.#loopLagMs > MAX_LATENESS_MS) this.#lapse("LoopLag");
+      const { consumerLagMs } = this.state();
+      if (consumerLagMs > this.#intervalMs) {
+        this.#lapse("ConsumerLag");
+        this.#outstanding.clear();
+        this.#lastReturn = undefined;
+        // Nothing comes back that could start a verdict, and yet `healthy` must not be claimed on old beats.
+        this.#judge();
+      }
+      this.#sequence = (this.#sequence + 1) >>> 0;
+      this.#outstanding.set(this.#sequence, nowMs);
+      bus.publishSentinel(this.#sequence);
+      dueMs = nowMs + TICK_MS;
+      await sleep(clock, TICK_MS, signal).catch(() => undefined);
+    }
+  }
+
+  #take(beats: readonly HeartbeatMessage[]): void {
+    const { clock, fleet, knownNode } = this.#options;
+    const nowMs = clock.monotonicMs();
+    for (const message of beats) {
+      if (message.brokerMs > this.#newestBrokerMs) this.#newestBrokerMs = message.brokerMs;
+      if (message.nodeId === undefined) this.#takeSentinel(message, nowMs);
+      else if (knownNode(message.nodeId)) fleet.foldBeat(message.nodeId, message, nowMs, this.#awakeMs);
+    }
+  }
+
+  #takeSentinel(message: HeartbeatMessage, nowMs: number): void {
+    const { seq } = Heartbeat.decode(message.payload);
+    const sentMs = this.#outstanding.get(seq);
+    if (sentMs === undefined) return;
+    for (const sequence of this.#outstanding.keys()) {
+      this.#outstanding.delete(sequence);
+      if (sequence === seq) break;
+    }
+    const last = this.#lastReturn;
+    this.#lastReturn = { sentMs, brokerMs: message.brokerMs };
+    if (last !== undefined) {
+      const elapsedMs = sentMs - last.sentMs;
+      if (Math.abs(message.brokerMs - last.brokerMs - elapsedMs) > MAX_STAMP_DRIFT_MS) {
+        this.#lapse("BrokerClockMoved");
+        // A broker clock set back would make everybody's last stamp lie in its future.
+        this.#newestBrokerMs = message.brokerMs;
+      }
+      this.#awakeMs += Math.min(elapsedMs, TICK_MS + MAX_LATENESS_MS);
+    }
+    if (nowMs - sentMs > this.#intervalMs) this.#lapse("ConsumerLag");
+    this.#judge();
+  }
+
+  #judge(): void {
+    const { clock, fleet } = this.#options;
+    const nowMs = clock.monotonicMs();
+    const state = this.state();
+    const changed: string[] = [];
+    for (const beat of fleet.beats()) {
+      if (fleet.setHealth(beat.nodeId, verdict(state, this.#signsOf(beat, nowMs)))) changed.push(beat.nodeId);
+    }
+    fleet.notify(changed);
+  }
+
+  #signsOf(beat: Beat, nowMs: number): NodeSigns {
+    return {
+      beatAgeMs: beat.atMs === undefined ? undefined : nowMs - beat.atMs,
+      brokerSilenceMs: this.#newestBrokerMs - beat.brokerMs,
+      ownSilenceMs: this.#awakeMs - beat.awakeMs,
+      failure: failureOf(beat),
+      // Cells and second paths are not asked yet: without one a silent node stays unknown.
+      cell: "calm",
+      secondPath: "none",
+    };
+  }
+
+  async #measureRoundTrips(signal: AbortSignal): Promise<void> {
+    const { bus, clock } = this.#options;
+    while (!signal.aborted) {
+      const wasFine = this.#isRoundTripFine;
+      try {
+        this.#isRoundTripFine = (await bus.roundTripMs()) < MAX_ROUND_TRIP_MS;
+      } catch {
+        this.#isRoundTripFine = false;
+      }
+      if (wasFine && !this.#isRoundTripFine) this.#lapse("RoundTrip");
+      await sleep(clock, this.#isRoundTripFine ? ROUND_TRIP_EVERY_MS : TICK_MS, signal).catch(() => undefined);
+    }
+  }
+
+  /** Said again each minute, so that an agent that was away learns it; spread over the shards, so that not all move at once. */
+  async #grantBudgets(signal: AbortSignal): Promise<void> {
+    const { bus, clock, fleet, log } = this.#options;
+    while (!signal.aborted) {
+      const wantedMs = heartbeatIntervalMs(fleet.size);
+      if (Math.abs(wantedMs - this.#intervalMs) > BUDGET_HYSTERESIS * this.#intervalMs) {
+        log.info({ intervalMs: wantedMs, nodes: fleet.size }, "heartbeat interval changes");
+        this.#intervalMs = wantedMs;
+      }
+      const budget = Budget.fromPartial({
+        heartbeatIntervalMs: this.#intervalMs,
+        minReportIntervalMs: MIN_REPORT_INTERVAL_MS,
+        maxBatchBytes: MAX_BATCH_BYTES,
+      });
+      for (let shard = 0; shard < SHARD_COUNT && !signal.aborted; shard++) {
+        bus.grantBudget(shard, budget);
+        await sleep(clock, BUDGET_SPREAD_MS / SHARD_COUNT, signal).catch(() => undefined);
+      }
+      await sleep(clock, BUDGET_EVERY_MS - BUDGET_SPREAD_MS, signal).catch(() => undefined);
+    }
+  }
+
+  #lapse(cause: string): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    if (nowMs - this.#lastLapseMs > graceMs(this.#intervalMs)) {
+      this.#options.log.warn({ cause }, "the observer lapsed; no verdicts of silence for one grace period");
+    }
+    this.#lastLapseMs = nowMs;
+  }
+}
+
+/** What makes a node unhealthy by its own word; conditions that only warn (a runtime that ignores pins, say) do not. */
+const DECISIVE_CONDITIONS: ReadonlySet<string> = new Set(["Sysctl", "Containerd"]);
+
+function failureOf({ flags, reported }: Beat): string {
+  if ((flags & FLAG_FAILED) !== 0 || reported.outcome === "failed") return reported.reason || "PlanFailed";
+  const failed = reported.conditions.find((condition) => condition.status === "False" && DECISIVE_CONDITIONS.has(condition.type));
+  return failed?.reason ?? "";
+}
