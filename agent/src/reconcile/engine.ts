@@ -20,6 +20,7 @@ export class Engine {
   #cancelled: Pair | undefined;
   #isApplying = false;
   readonly #openDrift = new Map<string, string>();
+  readonly #endListeners = new Set<() => void>();
 
   private constructor(parts: EngineParts, conditions: ConditionBook) {
     this.#parts = parts;
@@ -104,7 +105,14 @@ export class Engine {
       }
     } finally {
       this.#isApplying = false;
+      for (const listen of this.#endListeners) listen();
     }
+  }
+
+  /** Called whenever apply has nothing more to do now. @returns what stops that */
+  onEnded(listen: () => void): () => void {
+    this.#endListeners.add(listen);
+    return () => this.#endListeners.delete(listen);
   }
 
   /** Compares the machine with the enforced plan; repairs what is live, reports the rest. */

@@ -1,0 +1,306 @@
+/** One agent: its parts put together. What starts it (configuration, identity, sockets) is main.ts's. */
+import { type Clock, type Log, type Random, runGroup } from "@drover/lifecycle";
+import { type Facts, Hello, type StepKind, ToNode } from "@drover/proto";
+import type { Host } from "./host/host.ts";
+import type { AgentBus, Sessions, StateDirectory } from "./ports.ts";
+import { LiveConversation } from "./reconcile/conversation.ts";
+import { type ConversationIntervals, ConversationLoop } from "./reconcile/conversation-loop.ts";
+import { Engine } from "./reconcile/engine.ts";
+import { defaultStepDeadlineMs, type StepTable } from "./reconcile/engine-parts.ts";
+import { eventOf } from "./reconcile/events.ts";
+import { type Failpoint, noFailpoint } from "./reconcile/failpoints.ts";
+import { Journal } from "./reconcile/journal.ts";
+import { isUnfinished, type PlanEnding } from "./reconcile/journal-state.ts";
+import { ProgressThrottle } from "./reconcile/progress-throttle.ts";
+import { type ReconcileIntervals, ReconcileLoop } from "./reconcile/reconcile-loop.ts";
+import { type BeatContent, beatFlags, Heartbeats } from "./report/heartbeats.ts";
+import { Outbox } from "./report/outbox.ts";
+import { OutputRing } from "./report/output-ring.ts";
+import { countStart, factsAreNews, rememberFacts } from "./report/starts.ts";
+
+export interface AgentIntervals extends ReconcileIntervals, ConversationIntervals {
+  readonly stepDeadlineMs: Readonly<Record<StepKind, number>>;
+}
+
+export const defaultIntervals: AgentIntervals = {
+  driftScanMs: 600_000,
+  retryBaseMs: 10_000,
+  retryMaxMs: 600_000,
+  firstSessionMs: 5_000,
+  pollMs: 600_000,
+  pollWithoutBusMs: 60_000,
+  reopenBaseMs: 5_000,
+  stepDeadlineMs: defaultStepDeadlineMs,
+};
+
+export interface AgentParts {
+  readonly nodeId: string;
+  readonly agentVersion: string;
+  readonly host: Host;
+  readonly steps: StepTable;
+  readonly state: StateDirectory;
+  /** The agent runs it. */
+  readonly bus: AgentBus;
+  readonly sessions: Sessions;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly intervals?: Partial<AgentIntervals>;
+  readonly facts: () => Promise<Facts>;
+  /** Default: does nothing. */
+  readonly failpoint?: Failpoint;
+  /** 16 random bytes, new with each process. */
+  readonly processId: Buffer;
+  /** Default 64 MiB. */
+  readonly maxOutboxBytes?: number;
+}
+
+export interface AgentStatus {
+  readonly nodeId: string;
+  readonly agentVersion: string;
+  readonly bootId: string;
+  readonly accepted: { readonly planEpoch: number; readonly generation: number } | undefined;
+  readonly enforced: { readonly planEpoch: number; readonly generation: number } | undefined;
+  readonly rejectedGeneration: number;
+  readonly isApplying: boolean;
+  /** Of the accepted plan; undefined: none yet. */
+  readonly ending: PlanEnding | undefined;
+  readonly driftedSteps: readonly string[];
+  readonly conditions: readonly { readonly type: string; readonly status: string; readonly reason: string; readonly message: string }[];
+  readonly isBusConnected: boolean;
+  readonly isSessionOpen: boolean;
+  readonly failedSessionTries: number;
+  readonly unacknowledgedBatches: number;
+  /** Coordinator's clock minus ours at the last Welcome, in ms; undefined: not greeted yet. */
+  readonly clockOffsetMs: number | undefined;
+}
+
+export interface Agent {
+  /** Until the signal aborts. @throws when durable state fails or is damaged: exit and start again */
+  run(signal: AbortSignal): Promise<void>;
+  /** undefined until run has opened its state. */
+  status(): AgentStatus | undefined;
+}
+
+export function createAgent(parts: AgentParts): Agent {
+  let running: RunningAgent | undefined;
+  return {
+    async run(signal) {
+      running = await RunningAgent.open(parts);
+      await running.run(signal);
+    },
+    status: () => running?.status(),
+  };
+}
+
+class RunningAgent {
+  readonly #parts: AgentParts;
+  readonly #engine: Engine;
+  readonly #outbox: Outbox;
+  readonly #heartbeats: Heartbeats;
+  readonly #reconcile: ReconcileLoop;
+  readonly #conversations: ConversationLoop;
+  readonly #bootId: string;
+  readonly #startCount: number;
+  #refusedGeneration = 0;
+  #clockOffsetMs: number | undefined;
+
+  private constructor(parts: AgentParts, opened: Awaited<ReturnType<typeof openState>>) {
+    const { clock, random, bus, log, sessions, nodeId } = parts;
+    const intervals = { ...defaultIntervals, ...parts.intervals };
+    this.#parts = parts;
+    this.#engine = opened.engine;
+    this.#outbox = opened.outbox;
+    this.#bootId = opened.bootId;
+    this.#startCount = opened.startCount;
+    this.#heartbeats = new Heartbeats({ nodeId, bus, clock }, () => this.#beatContent());
+    const onPass = (): void => this.#heartbeats.generationMayHaveChanged();
+    this.#reconcile = new ReconcileLoop({ engine: opened.engine, clock, random, intervals, onPass });
+    const conversation = {
+      sessions,
+      engine: opened.engine,
+      progress: opened.progress,
+      clock,
+      log: log.child({ component: "session" }),
+      hello: async () => this.#hello(),
+      readOutput: (step: string, offset: number, maxBytes: number) => opened.ring.read(step, offset, maxBytes),
+      wakeReconcile: () => {
+        this.#reconcile.wake();
+        this.#heartbeats.generationMayHaveChanged();
+      },
+      refused: (generation: number) => {
+        this.#refusedGeneration = generation;
+        this.#heartbeats.generationMayHaveChanged();
+      },
+      greeted: (nowMs: number) => {
+        this.#clockOffsetMs = nowMs - clock.now();
+      },
+    };
+    this.#conversations = new ConversationLoop({
+      hold: (signal) => LiveConversation.hold(conversation, signal),
+      knows: (generation) => generation === this.#observedGeneration,
+      isBusConnected: () => bus.isConnected,
+      clock,
+      random,
+      log: conversation.log,
+      intervals,
+    });
+    bus.onToNode((message) => this.#takeFromCoordinator(message));
+    bus.onBudget((budget) => {
+      this.#outbox.takeBudget(budget);
+      this.#heartbeats.takeBudget(budget);
+    });
+    bus.onConnected(() => this.#outbox.takeConnected());
+  }
+
+  static async open(parts: AgentParts): Promise<RunningAgent> {
+    return new RunningAgent(parts, await openState(parts));
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { agentVersion, bus, log } = this.#parts;
+    log.info({ startCount: this.#startCount, accepted: pairOf(this.#engine.journal.accepted) }, "agent started");
+    this.#note({ $case: "agentStarted", value: { agentVersion, bootId: this.#bootId, startCount: this.#startCount } });
+    this.#engine.tellAll();
+    // Stopped from the last to the first: no more instructions, finish the step, flush the outbox, drain NATS.
+    await runGroup(
+      [
+        { name: "bus", run: (stop) => bus.run(stop) },
+        { name: "heartbeats", run: (stop) => this.#heartbeats.run(stop) },
+        { name: "outbox", run: (stop) => this.#outbox.run(stop) },
+        { name: "facts", run: (stop) => this.#tellFacts(stop) },
+        { name: "reconcile", run: (stop) => this.#reconcile.run(stop) },
+        { name: "conversations", run: (stop) => this.#conversations.run(stop) },
+      ],
+      signal,
+    );
+  }
+
+  status(): AgentStatus {
+    const { nodeId, agentVersion, bus } = this.#parts;
+    const { accepted, enforced, rejectedGeneration } = this.#engine.journal;
+    return {
+      nodeId,
+      agentVersion,
+      bootId: this.#bootId,
+      accepted: pairOf(accepted),
+      enforced: pairOf(enforced),
+      rejectedGeneration,
+      isApplying: this.#engine.isApplying,
+      ending: accepted?.ending,
+      driftedSteps: this.#engine.driftedSteps,
+      conditions: this.#engine.conditions.map(({ type, status, reason, message }) => ({ type, status, reason, message })),
+      isBusConnected: bus.isConnected,
+      isSessionOpen: this.#conversations.isOpen,
+      failedSessionTries: this.#conversations.failedTries,
+      unacknowledgedBatches: this.#outbox.unacknowledged,
+      clockOffsetMs: this.#clockOffsetMs,
+    };
+  }
+
+  get #observedGeneration(): number {
+    return Math.max(this.#engine.journal.accepted?.generation ?? 0, this.#refusedGeneration);
+  }
+
+  #takeFromCoordinator({ body }: ToNode): void {
+    if (body?.$case === "ack") this.#outbox.takeAck(body.value);
+    else if (body?.$case === "wake") this.#conversations.wake(body.value);
+  }
+
+  async #tellFacts(signal: AbortSignal): Promise<void> {
+    const { facts, state, log, agentVersion } = this.#parts;
+    try {
+      if (await factsAreNews(state, this.#bootId, agentVersion)) {
+        const event = this.#event({ $case: "facts", value: await facts() });
+        await this.#outbox.record([event]);
+        await rememberFacts(state, this.#bootId, agentVersion);
+      }
+    } catch (error) {
+      if ((error as { isFatal?: unknown }).isFatal === true) throw error;
+      log.error({ err: error }, "facts could not be collected");
+    }
+    if (signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+  }
+
+  #hello(): Hello {
+    const { accepted, enforced, rejectedGeneration } = this.#engine.journal;
+    return Hello.fromPartial({
+      agentVersion: this.#parts.agentVersion,
+      bootId: this.#bootId,
+      acceptedEpoch: accepted?.planEpoch ?? 0,
+      acceptedGeneration: accepted?.generation ?? 0,
+      enforcedEpoch: enforced?.planEpoch ?? 0,
+      enforcedGeneration: enforced?.generation ?? 0,
+      rejectedGeneration,
+      stepKinds: [...this.#engine.stepKinds],
+      outboxEpoch: this.#outbox.epoch,
+      processId: this.#parts.processId,
+    });
+  }
+
+  #beatContent(): BeatContent {
+    const { accepted, enforced } = this.#engine.journal;
+    const { conditions, driftedSteps, isApplying } = this.#engine;
+    const isWorking = isApplying || (isUnfinished(accepted) && accepted.ending === undefined);
+    const isInSync = accepted?.ending?.outcome === "enforced" && driftedSteps.length === 0 && !isWorking;
+    const flags =
+      (isInSync ? beatFlags.inSync : 0) |
+      (isWorking ? beatFlags.applying : 0) |
+      (accepted?.ending !== undefined && accepted.ending.outcome !== "enforced" ? beatFlags.failed : 0) |
+      (driftedSteps.length > 0 ? beatFlags.drifted : 0) |
+      (this.#outbox.isPressed ? beatFlags.outboxPressed : 0);
+    const told = conditions.map(({ type, status, reason }) => `${type} ${status} ${reason}`);
+    const stateText = [`${enforced?.planEpoch ?? 0} ${enforced?.generation ?? 0}`, ...told].join("\n");
+    return { observedGeneration: this.#observedGeneration, stateText, flags };
+  }
+
+  #note(body: Parameters<typeof eventOf>[2]): void {
+    this.#outbox.note([this.#event(body)]);
+  }
+
+  #event(body: Parameters<typeof eventOf>[2]): ReturnType<typeof eventOf> {
+    return eventOf(this.#parts.clock.now(), this.#engine.journal.accepted, body);
+  }
+}
+
+async function openState(parts: AgentParts) {
+  const { nodeId, host, steps, state, clock, random, log, bus, intervals } = parts;
+  const failpoint = parts.failpoint ?? noFailpoint;
+  const journal = await Journal.open(state, failpoint);
+  const ring = await OutputRing.open(state);
+  const progress = new ProgressThrottle(clock);
+  let tellAll = (): void => undefined;
+  const outbox = await Outbox.open({
+    nodeId,
+    state,
+    bus,
+    clock,
+    random,
+    log: log.child({ component: "outbox" }),
+    onRoomAgain: () => tellAll(),
+    ...(parts.maxOutboxBytes === undefined ? {} : { maxBytes: parts.maxOutboxBytes }),
+  });
+  const engine = await Engine.open({
+    nodeId,
+    host,
+    steps,
+    state,
+    journal,
+    reporter: outbox,
+    output: ring,
+    showProgress: (each) => progress.take(each),
+    clock,
+    log: log.child({ component: "reconcile" }),
+    failpoint,
+    stepDeadlineMs: { ...defaultStepDeadlineMs, ...intervals?.stepDeadlineMs },
+  });
+  tellAll = () => engine.tellAll();
+  return { engine, outbox, ring, progress, startCount: await countStart(state), bootId: host.isLive ? await host.kernel.bootId() : "" };
+}
+
+function pairOf(plan: { readonly planEpoch: number; readonly generation: number } | undefined) {
+  return plan && { planEpoch: plan.planEpoch, generation: plan.generation };
+}

@@ -1,0 +1,100 @@
+/** When sessions are opened: woken, on a slow jittered poll, and again with backoff when that fails. */
+import { type Clock, exponentialBackoff, jittered, type Log, type Random } from "@drover/lifecycle";
+import type { Wake } from "@drover/proto";
+import { Bell } from "./bell.ts";
+import { isFatal } from "./run-step.ts";
+
+export interface ConversationIntervals {
+  /** The first session after the start comes within this time. */
+  readonly firstSessionMs: number;
+  readonly pollMs: number;
+  /** Instead of pollMs while no wake-up can arrive. */
+  readonly pollWithoutBusMs: number;
+  readonly reopenBaseMs: number;
+}
+
+export interface ConversationLoopParts {
+  readonly hold: (signal: AbortSignal) => Promise<void>;
+  readonly knows: (generation: number) => boolean;
+  readonly isBusConnected: () => boolean;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly intervals: ConversationIntervals;
+}
+
+export class ConversationLoop {
+  readonly #parts: ConversationLoopParts;
+  readonly #bell: Bell;
+  #openAtMs: number;
+  #failed = 0;
+  #isOpen = false;
+
+  constructor(parts: ConversationLoopParts) {
+    this.#parts = parts;
+    this.#bell = new Bell(parts.clock);
+    this.#openAtMs = parts.clock.monotonicMs() + parts.random.unit() * parts.intervals.firstSessionMs;
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** Tries in a row that have failed. */
+  get failedTries(): number {
+    return this.#failed;
+  }
+
+  wake({ generation, delayMs, sessionWanted }: Wake): void {
+    if (!sessionWanted && this.#parts.knows(generation)) return;
+    this.#openBy(this.#parts.clock.monotonicMs() + delayMs);
+  }
+
+  /** Wake-ups may have been lost, or do not arrive any more. */
+  busChanged(): void {
+    this.#openBy(this.#nextPollMs());
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, random, log, intervals, hold } = this.#parts;
+    const backoff = exponentialBackoff(random, { baseMs: intervals.reopenBaseMs, maxMs: intervals.pollMs });
+    while (!signal.aborted) {
+      const waitMs = this.#openAtMs - clock.monotonicMs();
+      if (waitMs > 0) {
+        // A lost bus changes the pace while nothing else happens: looked at now and then.
+        await this.#bell.wait(Math.min(waitMs, intervals.pollWithoutBusMs), signal);
+        if (!this.#parts.isBusConnected()) this.busChanged();
+        continue;
+      }
+      this.#openAtMs = Number.POSITIVE_INFINITY;
+      this.#isOpen = true;
+      try {
+        await hold(signal);
+        this.#failed = 0;
+        backoff.reset();
+        this.#openBy(this.#nextPollMs());
+      } catch (error) {
+        if (signal.aborted) return;
+        if (isFatal(error)) throw error;
+        this.#failed += 1;
+        const delayMs = backoff.nextDelayMs();
+        log.warn({ err: error, failed: this.#failed, delayMs: Math.round(delayMs) }, "session with the coordinator failed");
+        // A wake-up that came meanwhile does not shorten this: that coordinator is in trouble.
+        this.#openAtMs = clock.monotonicMs() + delayMs;
+      } finally {
+        this.#isOpen = false;
+      }
+    }
+  }
+
+  #nextPollMs(): number {
+    const { clock, random, intervals, isBusConnected } = this.#parts;
+    return clock.monotonicMs() + jittered(random, isBusConnected() ? intervals.pollMs : intervals.pollWithoutBusMs, 0.3);
+  }
+
+  #openBy(atMs: number): void {
+    if (atMs >= this.#openAtMs) return;
+    this.#openAtMs = atMs;
+    this.#bell.ring();
+  }
+}

@@ -1,0 +1,76 @@
+/** When the engine works: an accepted plan at once, a failed one again with backoff, drift every so often with jitter. */
+import { type Clock, jittered, type Random } from "@drover/lifecycle";
+import { Bell } from "./bell.ts";
+import type { Engine } from "./engine.ts";
+import { isUnfinished } from "./journal-state.ts";
+
+export interface ReconcileIntervals {
+  readonly driftScanMs: number;
+  readonly retryBaseMs: number;
+  readonly retryMaxMs: number;
+}
+
+export interface ReconcileParts {
+  readonly engine: Pick<Engine, "apply" | "scan" | "journal" | "isCancelled">;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly intervals: ReconcileIntervals;
+  /** Called when a pass has ended. */
+  readonly onPass: () => void;
+}
+
+export class ReconcileLoop {
+  readonly #parts: ReconcileParts;
+  readonly #bell: Bell;
+  /** Nothing before these, in monotonic ms: at the start both are due. */
+  #retryAtMs = 0;
+  #scanAtMs = 0;
+
+  constructor(parts: ReconcileParts) {
+    this.#parts = parts;
+    this.#bell = new Bell(parts.clock);
+  }
+
+  /** A plan was accepted or cancelled. */
+  wake(): void {
+    this.#bell.ring();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { engine, clock, onPass } = this.#parts;
+    while (!signal.aborted) {
+      const nowMs = clock.monotonicMs();
+      if (this.#isApplyDue(nowMs)) {
+        await engine.apply(signal);
+        this.#planRetry();
+        onPass();
+      } else if (nowMs >= this.#scanAtMs) {
+        await engine.scan(signal);
+        this.#scanAtMs = clock.monotonicMs() + jittered(this.#parts.random, this.#parts.intervals.driftScanMs, 0.2);
+        onPass();
+      } else {
+        const isRetryPlanned = isUnfinished(engine.journal.accepted);
+        const nextMs = isRetryPlanned ? Math.min(this.#scanAtMs, this.#retryAtMs) : this.#scanAtMs;
+        await this.#bell.wait(nextMs - nowMs, signal);
+      }
+    }
+  }
+
+  #isApplyDue(nowMs: number): boolean {
+    const { engine } = this.#parts;
+    const { accepted } = engine.journal;
+    if (!isUnfinished(accepted)) return false;
+    return accepted.ending === undefined || engine.isCancelled || nowMs >= this.#retryAtMs;
+  }
+
+  #planRetry(): void {
+    const { engine, clock, random, intervals } = this.#parts;
+    const { accepted } = engine.journal;
+    const nowMs = clock.monotonicMs();
+    // What was just enforced was just read back.
+    if (accepted?.ending?.outcome === "enforced") this.#scanAtMs = nowMs + jittered(random, intervals.driftScanMs, 0.2);
+    if (!isUnfinished(accepted)) return;
+    const delayMs = Math.min(intervals.retryMaxMs, intervals.retryBaseMs * 2 ** Math.max(0, accepted.failures - 1));
+    this.#retryAtMs = nowMs + jittered(random, delayMs, 0.3);
+  }
+}
