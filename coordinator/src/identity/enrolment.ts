@@ -53,6 +53,7 @@ export function createEnrolment(dependencies: EnrolmentDependencies): Enrolment 
   /** Refusals cost a commit each: strangers must not be able to fill the store, nor push out what matters. */
   const refusalRecords = rateLimit(clock, { burst: 100, perSecond: 5 });
   const recoveriesFrom = rateLimit(clock, { burst: 500, perSecond: 50 });
+  const renewalsOf = rateLimit(clock, { burst: 10, perSecond: 1 / 60 });
   const recoveriesOf = rateLimit(clock, { burst: 3, perSecond: 1 / 60 });
 
   async function refused(action: string, actor: string, target: string, refusal: Refusal): Promise<Refusal> {
@@ -196,6 +197,7 @@ export function createEnrolment(dependencies: EnrolmentDependencies): Enrolment 
     },
     async renew(peer, request) {
       if (peer.kind !== "node") return refuse("NotANode", "only a node renews a node's certificate");
+      if (!renewalsOf.take(peer.nodeId)) return refuse("RateLimited", "too many renewals of this node; wait a minute");
       const answer = await renew(peer.nodeId, request);
       const action = !answer.ok && answer.reason === "CloneSuspected" ? "CloneAlarm" : "Renew";
       return answer.ok ? answer : refused(action, `node:${peer.nodeId}`, `Node/${peer.nodeId}`, answer);

@@ -1,4 +1,5 @@
-/** How identity says no: as data. The gRPC status of each is chosen here, its number in rpc/. */
+/** The reasons for which identity says no, and the gRPC status of each. */
+import type { RefusalStatus } from "../refusal.ts";
 
 export type RefusalReason =
   | "TokenInvalid"
@@ -21,14 +22,6 @@ export type RefusalReason =
   | "InvalidProof"
   | "RateLimited"
   | "Conflict";
-
-export type RefusalStatus =
-  | "INVALID_ARGUMENT"
-  | "UNAUTHENTICATED"
-  | "PERMISSION_DENIED"
-  | "FAILED_PRECONDITION"
-  | "RESOURCE_EXHAUSTED"
-  | "ABORTED";
 
 export interface Refusal {
   readonly ok: false;

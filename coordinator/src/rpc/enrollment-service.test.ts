@@ -22,8 +22,9 @@ import { DAY_MS } from "../identity/certificate-authority.ts";
 import { type EnrolmentFixture, enrolmentFixture, Machine, MachineKey } from "../identity/enrolment-fixture.ts";
 import { Peers } from "../identity/peers.ts";
 import { revokeNode } from "../identity/revocation.ts";
-import { enrolmentPortService, REASON_METADATA, sessionPortEnrollmentService } from "./enrollment-service.ts";
+import { enrolmentPortService, sessionPortEnrollmentService } from "./enrollment-service.ts";
 import { openServerIdentity, type ServerIdentity } from "./server-credentials.ts";
+import { REASON_METADATA } from "./status.ts";
 
 type Answer<R> = { readonly response: R } | { readonly error: ServiceError };
 
@@ -199,6 +200,8 @@ describe("Enrollment on real sockets", () => {
     await promoted;
     const presented = await presentedBy(sessionPort).catch(() => presentedBy(enrolmentPort));
     expect(presented.verify(new X509Certificate(fixture.authority.bundle[0]!).publicKey)).toBe(true);
+    const stranger = clientOf(sessionPort);
+    expect(await renew(stranger, await machine.renewRequest(0))).toMatchObject({ error: { code: status.UNAVAILABLE } });
     const newcomer = await enrol();
     for (const node of [{ credential, machine }, newcomer]) {
       const client = clientOf(sessionPort, node.machine.key, node.credential.certificateChain);

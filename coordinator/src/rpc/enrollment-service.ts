@@ -1,13 +1,5 @@
 /** Enrollment over gRPC: Enroll and Recover where clients have no valid certificate, Renew where they must. Decisions are identity/enrolment.ts'. */
-import {
-  type handleUnaryCall,
-  Metadata,
-  type sendUnaryData,
-  type ServerUnaryCall,
-  type ServiceError,
-  status,
-  type StatusObject,
-} from "@grpc/grpc-js";
+import { type handleUnaryCall, type sendUnaryData, type ServerUnaryCall, status, type StatusObject } from "@grpc/grpc-js";
 import type { Log } from "@drover/lifecycle";
 import type {
   EnrollmentServer,
@@ -20,9 +12,7 @@ import type {
 } from "@drover/proto";
 import type { CredentialAnswer, Enrolment } from "../identity/enrolment.ts";
 import type { Identification, Peers } from "../identity/peers.ts";
-import type { Refusal } from "../identity/refusal.ts";
-
-export const REASON_METADATA = "drover-reason";
+import { grpcErrorOf, grpcRefusal } from "./status.ts";
 
 interface ServiceDependencies {
   readonly enrolment: Enrolment;
@@ -50,16 +40,8 @@ export function sessionPortEnrollmentService({ enrolment, peers, log }: ServiceD
   };
 }
 
-/** Who calls; undefined certificates are refused like foreign ones. */
-export function peerOf(peers: Peers, call: Pick<ServerUnaryCall<unknown, unknown>, "getAuthContext">): Identification {
+function peerOf(peers: Peers, call: Pick<ServerUnaryCall<unknown, unknown>, "getAuthContext">): Identification {
   return peers.identifyPeer(call.getAuthContext().sslPeerCertificate?.raw);
-}
-
-/** A refusal as gRPC says it: status, "reason: message", and the reason alone in the trailers for programs. */
-export function grpcErrorOf(refusal: Refusal): Partial<ServiceError> {
-  const metadata = new Metadata();
-  metadata.set(REASON_METADATA, refusal.reason);
-  return { code: status[refusal.status], details: `${refusal.reason}: ${refusal.message}`, metadata };
 }
 
 function unary<Request, Response>(
@@ -72,16 +54,13 @@ function unary<Request, Response>(
 }
 
 async function respond(log: Log, answering: Promise<CredentialAnswer>, callback: sendUnaryData<unknown>): Promise<void> {
-  let answer: CredentialAnswer;
   try {
-    answer = await answering;
+    const answer = await answering;
+    if (answer.ok) callback(null, { nodeId: answer.nodeId, credential: answer.credential });
+    else callback(grpcRefusal(answer));
   } catch (error) {
-    log.error({ err: error }, "enrolment call failed");
-    callback({ code: status.INTERNAL, details: "Internal: the coordinator failed; its log says why" });
-    return;
+    callback(grpcErrorOf(error, log));
   }
-  if (answer.ok) callback(null, { nodeId: answer.nodeId, credential: answer.credential });
-  else callback(grpcErrorOf(answer));
 }
 
 function elsewhere(details: string): (call: unknown, callback: (error: Partial<StatusObject>) => void) => void {

@@ -6,9 +6,12 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { DatabaseSync } from "node:sqlite";
 import { VirtualClock } from "@drover/lifecycle";
+import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { memoryStore } from "./memory-store.ts";
 import { openSqliteStore, StoreUnusable } from "./sqlite-store.ts";
 import { storeConformance } from "./store-conformance.ts";
+import type { WatchBatch } from "./store.ts";
 
 storeConformance("openSqliteStore", async (options) => {
   const directory = await mkdtemp(join(tmpdir(), "drover-store-"));
@@ -58,6 +61,7 @@ describe("openSqliteStore", () => {
         if (answered === goal) child.kill("SIGKILL");
       }
       await exited;
+      expect(answered).toBeGreaterThanOrEqual(goal);
     }
     const store = openSqliteStore(path);
     const { revision } = await store.list("");
@@ -78,6 +82,51 @@ describe("openSqliteStore", () => {
       ok: false,
     });
     await Promise.all([ours.close(), theirs.close()]);
+  });
+
+  it("answers any sequence of commits as memoryStore does, and tells the same history", async () => {
+    const key = fc.constantFrom("a", "a/b", "a/c", "b", "b/a");
+    const revision = fc.option(fc.nat(12), { nil: undefined });
+    const operation = fc.record({ type: fc.constantFrom("put", "delete"), key, revision, text: fc.string({ maxLength: 5 }) });
+    const commits = fc.array(fc.uniqueArray(operation, { maxLength: 4, selector: ({ key }) => key }), { maxLength: 25 });
+    let round = 0;
+    await fc.assert(
+      fc.asyncProperty(commits, fc.nat(25), async (sequence, from) => {
+        const stores = [
+          openSqliteStore(join(directory, `${(round += 1)}.db`), { historyRevisions: 10 }),
+          memoryStore({ historyRevisions: 10 }),
+        ];
+        const told = await Promise.all(
+          stores.map(async (store) => {
+            const results = [];
+            for (const operations of sequence) {
+              results.push(
+                await store.commit(
+                  operations.map(({ type, key, revision, text }) => ({
+                    ...(type === "put" ? { type: "put", key, value: Buffer.from(text) } : { type: "delete", key }),
+                    ...(revision === undefined ? {} : { expectedRevision: revision }),
+                  })),
+                ),
+              );
+            }
+            const history: WatchBatch[] = [];
+            const controller = new AbortController();
+            // A last commit, so that the watch has an end.
+            const last = await store.commit([{ type: "put", key: "a/end", value: Buffer.of() }]);
+            const end = last.ok ? last.revision : 0;
+            for await (const batch of store.watch("a", Math.min(from, end - 1), controller.signal)) {
+              history.push(batch);
+              if (batch.type === "changes" && batch.revision === end) controller.abort();
+            }
+            const listed = await store.list("");
+            await store.close();
+            return { results, history, listed };
+          }),
+        );
+        expect(told[0]).toEqual(told[1]);
+      }),
+      { numRuns: 40 },
+    );
   });
 
   it("is for its owner's eyes only", async () => {

@@ -41,9 +41,10 @@ export function openSqliteStore(path: string, options: SqliteStoreOptions = {}):
 }
 
 function openDatabase(path: string): DatabaseSync {
-  closeSync(openSync(path, "a", 0o600));
-  const database = new DatabaseSync(path, { timeout: 5000 });
+  let database: DatabaseSync | undefined;
   try {
+    closeSync(openSync(path, "a", 0o600));
+    database = new DatabaseSync(path, { timeout: 5000 });
     database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
     const damage = database.prepare("PRAGMA quick_check(1)").get()?.quick_check;
     if (damage !== "ok") throw new StoreUnusable(`${path} is damaged (${String(damage)}); restore it from a backup`);
@@ -56,9 +57,10 @@ function openDatabase(path: string): DatabaseSync {
     database.exec("COMMIT");
     return database;
   } catch (error) {
-    database.close();
+    database?.close();
     if (error instanceof StoreUnusable) throw error;
-    throw new StoreUnusable(`${path} cannot be used as a store: ${(error as Error).message}; restore it from a backup`, { cause: error });
+    const advice = isDamage(error) ? "; restore it from a backup" : "";
+    throw new StoreUnusable(`${path} cannot be used as a store: ${(error as Error).message}${advice}`, { cause: error });
   }
 }
 
@@ -245,12 +247,12 @@ function prepare(database: DatabaseSync) {
 
 const SQLITE_IOERR = 10;
 const SQLITE_CORRUPT = 11;
+const SQLITE_NOTADB = 26;
 
-function isFatal(error: unknown): boolean {
-  const code = (error as { errcode?: number }).errcode ?? 0;
-  // The low byte is the primary code, the rest says more.
-  return [SQLITE_IOERR, SQLITE_CORRUPT].includes(code & 0xff);
-}
+/** The low byte is the primary code, the rest says more. */
+const primaryCode = (error: unknown): number => ((error as { errcode?: number }).errcode ?? 0) & 0xff;
+const isDamage = (error: unknown): boolean => [SQLITE_CORRUPT, SQLITE_NOTADB].includes(primaryCode(error));
+const isFatal = (error: unknown): boolean => primaryCode(error) === SQLITE_IOERR || isDamage(error);
 
 function entryOf(row: Record<string, unknown>): StoreEntry {
   return { key: row.key as string, value: Buffer.from(row.value as Uint8Array), revision: row.revision as number };
