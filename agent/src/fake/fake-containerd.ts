@@ -135,9 +135,9 @@ export class FakeContainerd implements Containerd {
     this.#images.set(name, { name, digest, labels: merged });
   }
 
-  async isComplete(digest: string, signal: AbortSignal): Promise<boolean> {
+  async findComplete(digests: readonly string[], signal: AbortSignal): Promise<ReadonlySet<string>> {
     this.#assertAnswers(signal);
-    return this.#content.has(digest);
+    return new Set(digests.filter((digest) => this.#content.has(digest)));
   }
 
   close(): void {}

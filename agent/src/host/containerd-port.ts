@@ -48,8 +48,8 @@ export interface Containerd {
   ): Promise<void>;
   /** Creates the name for that digest, or moves it; labels are merged, undefined values removed. */
   putImage(name: string, digest: string, labels: Readonly<Record<string, string | undefined>>, signal: AbortSignal): Promise<void>;
-  /** Whether all blobs that the manifest at digest names for this platform are in the content store, and unpacked. */
-  isComplete(digest: string, signal: AbortSignal): Promise<boolean>;
+  /** Of these manifest or index digests: those whose blobs for this platform are all in the content store, and unpacked. */
+  findComplete(digests: readonly string[], signal: AbortSignal): Promise<ReadonlySet<string>>;
   close(): void;
 }
 

@@ -52,6 +52,7 @@ describe("the containerd client on a real containerd", () => {
     await rm(directory, { recursive: true, force: true });
   });
 
+  const isComplete = async (digest: string) => (await client.findComplete([digest], signal)).has(digest);
   const criImage = async (name: string) => (await client.listCriImages(signal)).find((image) => image.repoTags.includes(name));
   const record = async (name: string) => (await client.listImages(signal)).find((image) => image.name === name);
 
@@ -71,7 +72,7 @@ describe("the containerd client on a real containerd", () => {
     expect(seen).toEqual(seen.toSorted((a, b) => a - b));
     expect(seen.at(-1)).toBe(image.sizeBytes);
     expect(seen.some((bytes) => bytes > 0 && bytes < image.sizeBytes)).toBe(true);
-    expect(await client.isComplete(image.digest, signal)).toBe(true);
+    expect(await isComplete(image.digest)).toBe(true);
 
     const name = "registry.test/team/app:v1";
     await client.putImage(name, image.digest, PINNED, signal);
@@ -95,7 +96,7 @@ describe("the containerd client on a real containerd", () => {
     bytes[bytes.length >> 1]! ^= 1;
     await writeFile(path, bytes);
     await expect(client.pull(`registry.test/team/damaged@${image.digest}`, ignore, signal)).rejects.toMatchObject({ code: "Failed" });
-    expect(await client.isComplete(image.digest, signal)).toBe(false);
+    expect(await isComplete(image.digest)).toBe(false);
   });
 
   test("an OCI archive is imported by digest and unpacked, so that CRI has it whole", async () => {
@@ -106,7 +107,7 @@ describe("the containerd client on a real containerd", () => {
     const seen: number[] = [];
     await client.importArchive(path, { name, digest: image.digest }, (progress) => seen.push(progress.doneBytes), signal);
     expect(seen.at(-1)).toBe(image.sizeBytes);
-    expect(await client.isComplete(image.digest, signal)).toBe(true);
+    expect(await isComplete(image.digest)).toBe(true);
     await client.putImage(name, image.digest, PINNED, signal);
     expect(await eventually("CRI sees it", 10_000, () => criImage(name))).toMatchObject({ id: image.config.digest });
     expect(await record(name)).toMatchObject({ digest: image.digest, labels: PINNED });
@@ -125,7 +126,7 @@ describe("the containerd client on a real containerd", () => {
     await expect(client.version(signal)).rejects.toMatchObject({ name: "ContainerdError", code: "Unavailable" });
     await containerd.start();
     await eventually("containerd is found again", 10_000, () => client.version(signal));
-    expect(await client.isComplete(image.digest, signal)).toBe(true);
+    expect(await isComplete(image.digest)).toBe(true);
     await eventually("CRI has it", 10_000, () => criImage("registry.test/kept:v1"));
   });
 
@@ -142,13 +143,13 @@ describe("the containerd client on a real containerd", () => {
     await client.importArchive(path, { name: "registry.test/team/multi:v2", digest: archived.digest }, ignore, signal);
     for (const [tag, index] of [["v1", pulled] as const, ["v2", archived] as const]) {
       const name = `registry.test/team/multi:${tag}`;
-      expect(await client.isComplete(index.digest, signal)).toBe(true);
+      expect(await isComplete(index.digest)).toBe(true);
       expect(await record(name)).toMatchObject({ digest: index.digest });
       expect(await eventually("CRI sees it", 10_000, () => criImage(name))).toMatchObject({ id: index.images[1]!.config.digest });
     }
     expect(ctr("content", "ls", "-q")).not.toContain(other.layers[0]!.digest);
     const foreign = new ContainerdClient({ socketPath: containerd.socketPath, platform: { os: "linux", architecture: "riscv64" } });
-    await expect(foreign.isComplete(archived.digest, signal)).rejects.toMatchObject({ code: "InvalidImage" });
+    await expect(foreign.findComplete([archived.digest], signal)).rejects.toMatchObject({ code: "InvalidImage" });
     foreign.close();
   });
 
@@ -170,11 +171,11 @@ describe("the containerd client on a real containerd", () => {
     await killing;
     await containerd.start();
     await eventually("containerd is found again", 10_000, () => client.version(signal));
-    expect(await client.isComplete(image.digest, signal)).toBe(false);
+    expect(await isComplete(image.digest)).toBe(false);
     const seen: number[] = [];
     await client.importArchive(path, wanted, ({ doneBytes }) => seen.push(doneBytes), signal);
     expect(seen.find((bytes) => bytes > MIB)).toBeGreaterThanOrEqual(8 * MIB);
-    expect(await client.isComplete(image.digest, signal)).toBe(true);
+    expect(await isComplete(image.digest)).toBe(true);
     expect(ctr("leases", "ls", "-q").trim()).toBe("");
   });
 
@@ -187,7 +188,7 @@ describe("the containerd client on a real containerd", () => {
     expect(refused).toMatchObject({ code: "DigestNotInArchive" });
     const digest = /it has (sha256:[0-9a-f]{64})/.exec(refused.message)![1]!;
     await client.importArchive(path, { name: "registry.test/docker:v1", digest }, ignore, signal);
-    expect(await client.isComplete(digest, signal)).toBe(true);
+    expect(await isComplete(digest)).toBe(true);
     ctr("images", "import", "--no-unpack", path);
     expect((await record("registry.test/docker:v1"))?.digest).toBe(digest);
   });
@@ -205,7 +206,7 @@ describe("the containerd client on a real containerd", () => {
     expect(await record("registry.test/bad:v1")).toBeUndefined();
     await writeOciArchive(path, image, "registry.test/bad:v1");
     await client.importArchive(path, { name: "registry.test/bad:v1", digest: image.digest }, ignore, signal);
-    expect(await client.isComplete(image.digest, signal)).toBe(true);
+    expect(await isComplete(image.digest)).toBe(true);
   });
 
   test.each([

@@ -116,8 +116,9 @@ export class ContainerdClient implements Containerd {
     await this.#connection.unary(ImagesService.update, { image, updateMask: { paths: [...paths] } }, { signal });
   }
 
-  async isComplete(digest: string, signal: AbortSignal): Promise<boolean> {
-    return this.#contents.isComplete(digest, await this.#snapshotter(signal), { signal });
+  async findComplete(digests: readonly string[], signal: AbortSignal): Promise<ReadonlySet<string>> {
+    if (digests.length === 0) return new Set();
+    return this.#contents.findComplete(digests, await this.#snapshotter(signal), { signal });
   }
 
   close(): void {

@@ -43,8 +43,15 @@ export class ContentStore {
   /** Of those that are there; one call however many. */
   async infos(digests: readonly string[], options: CallOptions): Promise<ReadonlyMap<string, Info>> {
     if (digests.length === 0) return new Map();
-    const filters = digests.map((digest) => `digest==${digest}`);
-    const answers = await this.#connection.collect(ContentService.list, { filters }, options);
+    return this.list(
+      digests.map((digest) => `digest==${digest}`),
+      options,
+    );
+  }
+
+  /** @param filters containerd's own; none: all blobs */
+  async list(filters: readonly string[], options: CallOptions): Promise<ReadonlyMap<string, Info>> {
+    const answers = await this.#connection.collect(ContentService.list, { filters: [...filters] }, options);
     return new Map(answers.flatMap((answer) => answer.info.map((info) => [info.digest, info] as const)));
   }
 

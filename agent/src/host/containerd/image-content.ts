@@ -2,7 +2,8 @@
 import { ContainerdError } from "../containerd-port.ts";
 import type { CallOptions, Connection } from "./connection.ts";
 import type { ContentStore } from "./content-store.ts";
-import { SnapshotsService } from "./gen/containerd/services/snapshots.ts";
+import type { Info } from "./gen/containerd/services/content.ts";
+import { Kind, SnapshotsService } from "./gen/containerd/services/snapshots.ts";
 import { chainIds, type Descriptor, diffIdsOf, forPlatform, parseManifest, type Platform } from "./manifest.ts";
 
 export interface ImageContent {
@@ -64,23 +65,38 @@ export class ImageContents {
     return bytes === undefined ? undefined : remember(this.#chains, config.digest, chainIds(diffIdsOf(bytes, config.digest)));
   }
 
-  async isComplete(digest: string, snapshotter: string, options: CallOptions): Promise<boolean> {
+  /** Two lists answer for all of them: asking image by image costs a drift scan ten times as much. */
+  async findComplete(digests: readonly string[], snapshotter: string, options: CallOptions): Promise<ReadonlySet<string>> {
+    const there = await this.#content.list([], options);
+    const snapshots = await committedSnapshots(this.#connection, snapshotter, options);
+    const complete = new Set<string>();
+    for (const digest of digests) if (await this.#isComplete(digest, there, snapshots, options)) complete.add(digest);
+    return complete;
+  }
+
+  async #isComplete(
+    digest: string,
+    there: ReadonlyMap<string, Info>,
+    snapshots: ReadonlySet<string>,
+    options: CallOptions,
+  ): Promise<boolean> {
+    if (!there.has(digest)) return false;
     const image = await this.find(digest, options);
-    if (image === undefined) return false;
-    const there = await this.#content.infos(
-      [digest, image.manifest, image.config.digest, ...image.layers.map((layer) => layer.digest)],
-      options,
-    );
-    const manifest = there.get(image.manifest);
-    if (!there.has(digest) || manifest === undefined || !there.has(image.config.digest)) return false;
+    const manifest = image === undefined ? undefined : there.get(image.manifest);
+    if (image === undefined || manifest === undefined || !there.has(image.config.digest)) return false;
     // Where CRI is told to discard unpacked layers it keeps no reference to them, and they are not missed.
     const kept = new Set(Object.values(manifest.labels));
     if (image.layers.some((layer) => kept.has(layer.digest) && there.get(layer.digest)?.size !== layer.sizeBytes)) return false;
     const chain = await this.chain(image.config, options);
     if (chain === undefined) return false;
     const top = chain.at(-1);
-    return top === undefined || (await hasSnapshot(this.#connection, snapshotter, top, options));
+    return top === undefined || snapshots.has(top);
   }
+}
+
+async function committedSnapshots(connection: Connection, snapshotter: string, options: CallOptions): Promise<ReadonlySet<string>> {
+  const answers = await connection.collect(SnapshotsService.list, { snapshotter, filters: [] }, options);
+  return new Set(answers.flatMap((answer) => answer.info.filter((info) => info.kind === Kind.COMMITTED).map((info) => info.name)));
 }
 
 export async function hasSnapshot(connection: Connection, snapshotter: string, key: string, options: CallOptions): Promise<boolean> {

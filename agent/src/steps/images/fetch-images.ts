@@ -118,7 +118,7 @@ async function bring(
     context.say(`${name}: pulling ${reference}`);
     await containerd.pull(reference, onProgress, context.signal);
   }
-  if (await containerd.isComplete(image.digest, context.signal)) return;
+  if ((await containerd.findComplete([image.digest], context.signal)).has(image.digest)) return;
   throw new ContainerdError("Failed", `${image.digest} is not whole after containerd reported success`);
 }
 

@@ -39,10 +39,7 @@ async function askContainerd(spec: ImagesSpec, context: StepContext, ourPins: re
   const { containerd, files } = context.host;
   const records = await containerd.listImages(signal);
   const criImages = await containerd.listCriImages(signal);
-  const complete = new Set<string>();
-  for (const digest of new Set(spec.images.map((image) => image.digest))) {
-    if (await containerd.isComplete(digest, signal)) complete.add(digest);
-  }
+  const complete = await containerd.findComplete([...new Set(spec.images.map((image) => image.digest))], signal);
   const names = new Set([...spec.images.map((image) => parseImageName(image.name)?.full), ...ourPins]);
   return {
     isLive: true,

@@ -11,7 +11,9 @@ import {
   type ChannelCredentials,
   Client,
   type ClientOptions,
+  type ClientReadableStream,
   type ClientUnaryCall,
+  type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
@@ -87,6 +89,15 @@ export interface Info {
 
 export interface StatSnapshotResponse {
   info: Info | undefined;
+}
+
+export interface ListSnapshotsRequest {
+  snapshotter: string;
+  filters: string[];
+}
+
+export interface ListSnapshotsResponse {
+  info: Info[];
 }
 
 function createBaseEmpty(): Empty {
@@ -793,6 +804,128 @@ export const StatSnapshotResponse: MessageFns<StatSnapshotResponse> = {
   },
 };
 
+function createBaseListSnapshotsRequest(): ListSnapshotsRequest {
+  return { snapshotter: "", filters: [] };
+}
+
+export const ListSnapshotsRequest: MessageFns<ListSnapshotsRequest> = {
+  encode(message: ListSnapshotsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.snapshotter !== "") {
+      writer.uint32(10).string(message.snapshotter);
+    }
+    for (const v of message.filters) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListSnapshotsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListSnapshotsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.snapshotter = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.filters.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListSnapshotsRequest>): ListSnapshotsRequest {
+    return ListSnapshotsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListSnapshotsRequest>): ListSnapshotsRequest {
+    const message = createBaseListSnapshotsRequest();
+    message.snapshotter = object.snapshotter ?? "";
+    message.filters = object.filters?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseListSnapshotsResponse(): ListSnapshotsResponse {
+  return { info: [] };
+}
+
+export const ListSnapshotsResponse: MessageFns<ListSnapshotsResponse> = {
+  encode(message: ListSnapshotsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.info) {
+      Info.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListSnapshotsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListSnapshotsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.info.push(Info.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListSnapshotsResponse>): ListSnapshotsResponse {
+    return ListSnapshotsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListSnapshotsResponse>): ListSnapshotsResponse {
+    const message = createBaseListSnapshotsResponse();
+    message.info = object.info?.map((e) => Info.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 export type SnapshotsService = typeof SnapshotsService;
 export const SnapshotsService = {
   prepare: {
@@ -836,6 +969,16 @@ export const SnapshotsService = {
       Buffer.from(StatSnapshotResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StatSnapshotResponse => StatSnapshotResponse.decode(value),
   },
+  list: {
+    path: "/containerd.services.snapshots.v1.Snapshots/List" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ListSnapshotsRequest): Buffer => Buffer.from(ListSnapshotsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListSnapshotsRequest => ListSnapshotsRequest.decode(value),
+    responseSerialize: (value: ListSnapshotsResponse): Buffer =>
+      Buffer.from(ListSnapshotsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListSnapshotsResponse => ListSnapshotsResponse.decode(value),
+  },
 } as const;
 
 export interface SnapshotsServer extends UntypedServiceImplementation {
@@ -843,6 +986,7 @@ export interface SnapshotsServer extends UntypedServiceImplementation {
   commit: handleUnaryCall<CommitSnapshotRequest, Empty>;
   remove: handleUnaryCall<RemoveSnapshotRequest, Empty>;
   stat: handleUnaryCall<StatSnapshotRequest, StatSnapshotResponse>;
+  list: handleServerStreamingCall<ListSnapshotsRequest, ListSnapshotsResponse>;
 }
 
 export interface SnapshotsClient extends Client {
@@ -906,6 +1050,12 @@ export interface SnapshotsClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: StatSnapshotResponse) => void,
   ): ClientUnaryCall;
+  list(request: ListSnapshotsRequest, options?: Partial<CallOptions>): ClientReadableStream<ListSnapshotsResponse>;
+  list(
+    request: ListSnapshotsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ListSnapshotsResponse>;
 }
 
 export const SnapshotsClient = makeGenericClientConstructor(
