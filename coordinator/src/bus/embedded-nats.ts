@@ -140,8 +140,10 @@ export class EmbeddedNats implements NatsCredentialIssuer {
   /** Orderly end of the server. */
   async stop(): Promise<void> {
     await this.#starting?.catch(() => undefined);
-    const record = this.#record ?? readRecord(this.#path("nats.pid.json"));
-    if (record !== undefined && isAlive(record)) await terminate(record, STOP_GRACE_MS, this.#options.clock);
+    // Another coordinator may have started another one in the same place since.
+    for (const record of [this.#record, readRecord(this.#path("nats.pid.json"))]) {
+      if (record !== undefined && isAlive(record)) await terminate(record, STOP_GRACE_MS, this.#options.clock);
+    }
     rmSync(this.#path("nats.pid.json"), { force: true });
     this.#record = undefined;
   }
@@ -184,7 +186,7 @@ export class EmbeddedNats implements NatsCredentialIssuer {
     }
     this.#renderConfig();
     const output = openSync(this.#path("nats.log"), "a", 0o600);
-    let exit: string | undefined;
+    let ended: Promise<string>;
     try {
       // Of its own session, so that no signal to the coordinator's group reaches it; with files, not pipes, that would break with us.
       const child = spawn(binary, ["--config", this.#path("nats.conf")], {
@@ -193,11 +195,9 @@ export class EmbeddedNats implements NatsCredentialIssuer {
         env: {},
         cwd: this.#options.dataDir,
       });
-      child.once("exit", (code, signalName) => {
-        exit = signalName ?? `exit code ${code}`;
-      });
-      child.once("error", (error) => {
-        exit = error.message;
+      ended = new Promise((resolve) => {
+        child.once("exit", (code, signalName) => resolve(signalName ?? `exit code ${code}`));
+        child.once("error", (error) => resolve(error.message));
       });
       child.unref();
       this.#record = child.pid === undefined ? undefined : recordOf(child.pid, this.#fingerprint());
@@ -207,11 +207,10 @@ export class EmbeddedNats implements NatsCredentialIssuer {
     if (this.#record !== undefined) writeRecord(this.#path("nats.pid.json"), this.#record);
     if (this.#record === undefined || !(await this.#serves(this.#record, START_DEADLINE_MS))) {
       if (this.#record !== undefined && isAlive(this.#record)) await terminate(this.#record, 1_000, clock);
+      // Seen in /proc as gone, it may still be on its way to us as an event.
+      const exit = await Promise.race([ended, sleep(clock, 1_000).then(() => "no answer at its monitor")]);
       const tail = readIfThere(this.#path("nats.log"))?.toString().trimEnd().split("\n").slice(-5).join("\n");
-      throw new NatsUnavailable(
-        "DidNotStart",
-        `nats-server did not start (${exit ?? "no answer at its monitor"}); the end of ${this.#path("nats.log")}:\n${tail ?? ""}`,
-      );
+      throw new NatsUnavailable("DidNotStart", `nats-server did not start (${exit}); the end of ${this.#path("nats.log")}:\n${tail ?? ""}`);
     }
     log.info({ pid: this.#record.pid, port }, "nats-server started");
   }
