@@ -114,9 +114,12 @@ export function isSameToml(a: TomlValue | undefined, b: TomlValue | undefined): 
   return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && isSameToml(a[key], b[key]));
 }
 
+/** At its place when it is there, else as the last. */
 function withEntry(table: TomlTable, key: string, value: TomlValue): TomlTable {
   // Not by assignment: "__proto__" is a key like any other.
-  return Object.fromEntries([...Object.entries(table).filter(([name]) => name !== key), [key, value]]);
+  const entries = Object.entries(table);
+  const isThere = Object.hasOwn(table, key);
+  return Object.fromEntries(isThere ? entries.map(([name, each]) => [name, name === key ? value : each]) : [...entries, [key, value]]);
 }
 
 function firstLine(text: string): string {

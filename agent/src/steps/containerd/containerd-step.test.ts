@@ -251,9 +251,10 @@ BinaryName = "/usr/bin/nvidia-container-runtime"
       host.effects.clear();
       expect(await diff(spec)).toEqual([]);
       expect(host.effects.of("commands.run")).toHaveLength(expected);
+      host.effects.clear();
       host.files.put("/usr/bin/containerd", "another");
       await diff(spec);
-      expect(host.effects.of("commands.run")).toHaveLength(expected + 2);
+      expect(host.effects.of("commands.run")).toHaveLength(2);
     }
   });
 

@@ -1,6 +1,6 @@
 /** containerd's own word on its version and on what a configuration file amounts to. Nothing running is touched. */
 import { formatToml, isSameToml, parseToml, type TomlTable, type TomlValue } from "../../format/toml.ts";
-import type { CommandResult, Commands } from "../../host/host.ts";
+import type { Commands } from "../../host/host.ts";
 import { type StepContext, StepError } from "../step.ts";
 import { type ConfigSchema, schemaOf, schemaOfFile, versionOfOutput, versionOfPackages } from "./schemas.ts";
 
@@ -29,8 +29,16 @@ export async function readInstallation(context: StepContext, fileVersion: number
   }
   const program = await host.commands.find(PROGRAM_PATHS);
   if (program === undefined) return { program, version: undefined, schema: undefined };
-  const result = await ask(program, ["--version"], "", context);
-  const version = result.exitCode === 0 ? versionOfOutput(result.stdout) : undefined;
+  const version = await recalled(
+    context,
+    program,
+    "--version",
+    (known: string | undefined) => known !== undefined,
+    async () => {
+      const result = await host.commands.run({ program, args: ["--version"], timeoutMs: TIMEOUT_MS }, context.signal);
+      return result.exitCode === 0 ? versionOfOutput(result.stdout) : undefined;
+    },
+  );
   return { program, version, schema: version === undefined ? undefined : schemaOf(version) };
 }
 
@@ -100,14 +108,21 @@ async function effectiveOfFile(
   return printed(program, ["--config", path, "config", verb], path, context, file);
 }
 
-async function printed(
+function printed(
   program: string,
   args: readonly string[],
   ownPath: string,
   context: StepContext,
   file: TomlTable = {},
 ): Promise<EffectiveConfig> {
-  const result = await ask(program, args, "imports" in file ? undefined : formatToml(file), context);
+  // What is imported may change without the file, and what matches no pattern yet may do so later.
+  const isAlone = !("imports" in file);
+  const isLasting = (config: EffectiveConfig): boolean => isAlone && config.ok && isSameToml(config.table["imports"] ?? [], []);
+  return recalled(context, program, JSON.stringify([args, formatToml(file)]), isLasting, () => print(program, args, ownPath, context));
+}
+
+async function print(program: string, args: readonly string[], ownPath: string, context: StepContext): Promise<EffectiveConfig> {
+  const result = await context.host.commands.run({ program, args, timeoutMs: TIMEOUT_MS }, context.signal);
   const command = `${program} ${args.join(" ")}`;
   if (result.timedOut) return { ok: false, message: `${command} took longer than ${TIMEOUT_MS / 1000} s` };
   if (result.exitCode !== 0) return { ok: false, message: `${command}: ${lastLine(result.stderr)}` };
@@ -117,25 +132,27 @@ async function printed(
 }
 
 /** Answers that stay true, by host: a drift scan of a node in sync starts no program. Few, for a file changes seldom. */
-const remembered = new WeakMap<Commands, Map<string, CommandResult>>();
-const MAX_REMEMBERED = 4;
+const answersByHost = new WeakMap<Commands, Map<string, unknown>>();
+const MAX_ANSWERS = 4;
 
-/** @param text all that the answer depends on besides the program; undefined: more than that, so it is asked each time */
-async function ask(program: string, args: readonly string[], text: string | undefined, context: StepContext): Promise<CommandResult> {
-  const { commands, files } = context.host;
-  const stat = await files.stat(program);
+/** @param question with the program, all that the answer depends on */
+async function recalled<T>(
+  { host }: StepContext,
+  program: string,
+  question: string,
+  isLasting: (answer: T) => boolean,
+  ask: () => Promise<T>,
+): Promise<T> {
+  const stat = await host.files.stat(program);
   // Another version is another size; of a link nothing is known by its own.
-  const question = stat?.kind === "file" && text !== undefined ? JSON.stringify([program, stat.sizeBytes, args, text]) : undefined;
-  const answers = remembered.get(commands) ?? new Map<string, CommandResult>();
-  const known = question === undefined ? undefined : answers.get(question);
-  if (known !== undefined) return known;
-  const result = await commands.run({ program, args, timeoutMs: TIMEOUT_MS }, context.signal);
-  if (question !== undefined && result.exitCode === 0) {
-    answers.set(question, result);
-    for (const oldest of [...answers.keys()].slice(0, -MAX_REMEMBERED)) answers.delete(oldest);
-    remembered.set(commands, answers);
-  }
-  return result;
+  if (stat?.kind !== "file") return ask();
+  const key = `${program} ${stat.sizeBytes} ${question}`;
+  const answers = answersByHost.get(host.commands) ?? new Map<string, unknown>();
+  if (answers.has(key)) return answers.get(key) as T;
+  const answer = await ask();
+  if (isLasting(answer)) answersByHost.set(host.commands, answers.set(key, answer));
+  for (const oldest of [...answers.keys()].slice(0, -MAX_ANSWERS)) answers.delete(oldest);
+  return answer;
 }
 
 /** 1.x lists the file itself among its imports. */
