@@ -1,7 +1,9 @@
 import { readFile, writeFile, mkdtemp, rm } from "node:fs/promises";
 import { execFileSync } from "node:child_process";
+import { createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { VirtualClock } from "@drover/lifecycle";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ContainerdClient } from "../../../agent/src/host/containerd/containerd-client.ts";
 import {
@@ -239,4 +241,31 @@ test("a socket that nobody serves is told as such", async () => {
   const client = new ContainerdClient({ socketPath: "/nonexistent/containerd.sock" });
   await expect(client.version(new AbortController().signal)).rejects.toMatchObject({ name: "ContainerdError", code: "Unavailable" });
   client.close();
+});
+
+test("a socket that is served by nobody awake: every call ends at its deadline, a pull as stalled", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "drover-mute-"));
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => void sockets.add(socket));
+  const socketPath = join(directory, "containerd.sock");
+  await new Promise<void>((resolve) => {
+    server.listen(socketPath, resolve);
+  });
+  const clock = new VirtualClock();
+  const client = new ContainerdClient({ socketPath, clock });
+  const { signal } = new AbortController();
+  const reference = `registry.test/app@${sha256(Buffer.from("x"))}`;
+  const outcomes = Promise.all([
+    expect(client.version(signal)).rejects.toMatchObject({ name: "ContainerdError", code: "DeadlineExceeded" }),
+    expect(client.listImages(signal)).rejects.toMatchObject({ name: "ContainerdError", code: "DeadlineExceeded" }),
+    expect(client.pull(reference, () => {}, signal)).rejects.toMatchObject({ name: "ContainerdError", code: "Stalled" }),
+  ]);
+  await clock.advance(6 * 60_000);
+  await outcomes;
+  client.close();
+  for (const socket of sockets) socket.destroy();
+  await new Promise((resolve) => {
+    server.close(resolve);
+  });
+  await rm(directory, { recursive: true, force: true });
 });
