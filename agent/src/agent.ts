@@ -9,6 +9,7 @@ import { Engine } from "./reconcile/engine.ts";
 import { defaultStepDeadlineMs, type StepTable } from "./reconcile/engine-parts.ts";
 import { eventOf } from "./reconcile/events.ts";
 import { type Failpoint, noFailpoint } from "./reconcile/failpoints.ts";
+import { ImageInventoryTeller } from "./reconcile/image-inventory.ts";
 import { Journal } from "./reconcile/journal.ts";
 import { isUnfinished, type PlanEnding } from "./reconcile/journal-state.ts";
 import { ProgressThrottle } from "./reconcile/progress-throttle.ts";
@@ -80,6 +81,8 @@ export interface Agent {
   run(signal: AbortSignal): Promise<void>;
   /** undefined until run has opened its state. */
   status(): AgentStatus | undefined;
+  /** The exact bytes of the plan that is enforced. */
+  enforcedPlan(): Buffer | undefined;
 }
 
 export function createAgent(parts: AgentParts): Agent {
@@ -90,6 +93,7 @@ export function createAgent(parts: AgentParts): Agent {
       await running.run(signal);
     },
     status: () => running?.status(),
+    enforcedPlan: () => running?.enforcedPlan(),
   };
 }
 
@@ -102,6 +106,7 @@ class RunningAgent {
   readonly #conversations: ConversationLoop;
   readonly #bootId: string;
   readonly #startCount: number;
+  readonly #images: ImageInventoryTeller;
   #refusedGeneration = 0;
   #clockOffsetMs: number | undefined;
 
@@ -114,7 +119,12 @@ class RunningAgent {
     this.#bootId = opened.bootId;
     this.#startCount = opened.startCount;
     this.#heartbeats = new Heartbeats({ nodeId, bus, clock }, () => this.#beatContent());
-    const onPass = (): void => this.#heartbeats.generationMayHaveChanged();
+    this.#images = opened.images;
+    const onPass = async (stop: AbortSignal): Promise<void> => {
+      this.#heartbeats.generationMayHaveChanged();
+      const images = await this.#images.news(stop);
+      if (images !== undefined) this.#note({ $case: "images", value: { images: [...images] } });
+    };
     this.#reconcile = new ReconcileLoop({ engine: opened.engine, clock, random, intervals, onPass });
     const conversation = {
       sessions,
@@ -133,7 +143,7 @@ class RunningAgent {
         this.#heartbeats.generationMayHaveChanged();
       },
       greeted: (nowMs: number) => {
-        this.#clockOffsetMs = nowMs - clock.now();
+        this.#clockOffsetMs = nowMs - Math.floor(clock.now());
       },
     };
     this.#conversations = new ConversationLoop({
@@ -196,6 +206,11 @@ class RunningAgent {
       unacknowledgedBatches: this.#outbox.unacknowledged,
       clockOffsetMs: this.#clockOffsetMs,
     };
+  }
+
+  enforcedPlan(): Buffer | undefined {
+    const { enforced } = this.#engine.journal;
+    return enforced && Buffer.from(enforced.plan, "base64");
   }
 
   get #observedGeneration(): number {
@@ -297,8 +312,20 @@ async function openState(parts: AgentParts) {
     failpoint,
     stepDeadlineMs: { ...defaultStepDeadlineMs, ...intervals?.stepDeadlineMs },
   });
-  tellAll = () => engine.tellAll();
-  return { engine, outbox, ring, progress, startCount: await countStart(state), bootId: host.isLive ? await host.kernel.bootId() : "" };
+  const images = new ImageInventoryTeller(host, clock);
+  tellAll = () => {
+    engine.tellAll();
+    images.forget();
+  };
+  return {
+    engine,
+    outbox,
+    ring,
+    progress,
+    images,
+    startCount: await countStart(state),
+    bootId: host.isLive ? await host.kernel.bootId() : "",
+  };
 }
 
 function pairOf(plan: { readonly planEpoch: number; readonly generation: number } | undefined) {

@@ -254,7 +254,7 @@ export class Engine {
   }
 
   async #tell(owner: string, found: readonly StepCondition[], pair: Pair): Promise<void> {
-    const { book, news } = tell(this.#conditions, owner, found, this.#parts.clock.now());
+    const { book, news } = tell(this.#conditions, owner, found, Math.floor(this.#parts.clock.now()));
     if (news.length === 0) return;
     this.#conditions = book;
     this.#parts.reporter.note(news.map((report) => this.#event(pair, { $case: "condition", value: report })));

@@ -10,7 +10,7 @@ const MAX_VALUE_LENGTH = 500;
 export type EventBody = NonNullable<Event["body"]>;
 
 export function eventOf(atMs: number, pair: Pair | undefined, body: EventBody): Event {
-  return { atMs, generation: pair?.generation ?? 0, planEpoch: pair?.planEpoch ?? 0, body };
+  return { atMs: Math.floor(atMs), generation: pair?.generation ?? 0, planEpoch: pair?.planEpoch ?? 0, body };
 }
 
 export function stepStarted(step: string, changes: readonly Change[]): EventBody {

@@ -16,7 +16,7 @@ export interface ReconcileParts {
   readonly random: Random;
   readonly intervals: ReconcileIntervals;
   /** Called when a pass has ended. */
-  readonly onPass: () => void;
+  readonly onPass: (signal: AbortSignal) => Promise<void>;
 }
 
 export class ReconcileLoop {
@@ -43,11 +43,11 @@ export class ReconcileLoop {
       if (this.#isApplyDue(nowMs)) {
         await engine.apply(signal);
         this.#planRetry();
-        onPass();
+        await onPass(signal);
       } else if (nowMs >= this.#scanAtMs) {
         await engine.scan(signal);
         this.#scanAtMs = clock.monotonicMs() + jittered(this.#parts.random, this.#parts.intervals.driftScanMs, 0.2);
-        onPass();
+        await onPass(signal);
       } else {
         const isRetryPlanned = isUnfinished(engine.journal.accepted);
         const nextMs = isRetryPlanned ? Math.min(this.#scanAtMs, this.#retryAtMs) : this.#scanAtMs;

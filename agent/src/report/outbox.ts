@@ -67,6 +67,7 @@ export class Outbox implements Reporter {
       seal: () => this.#inTurn(() => this.#seal()),
       resend: () => this.#resend(),
       send: () => this.#publish(),
+      isConnected: () => parts.bus.isConnected,
     });
     this.#fatal.promise.catch(() => undefined);
   }
@@ -240,6 +241,7 @@ export class Outbox implements Reporter {
   #publish(): void {
     const { bus } = this.#parts;
     const { records } = this.#log;
+    if (this.unacknowledged > 0) this.#pacing.awaitAck();
     if (!bus.isConnected || records.length === 0) return;
     const firstSequence = records[0]!.sequence;
     let bytes = 0;
@@ -252,7 +254,6 @@ export class Outbox implements Reporter {
       if (!bus.publishReport(payload)) break;
       this.#published = record.sequence;
     }
-    if (this.unacknowledged > 0) this.#pacing.awaitAck();
   }
 
   #resend(): void {
@@ -268,7 +269,7 @@ export class Outbox implements Reporter {
   }
 
   #gapEvent(gap: Gap): Event {
-    return { atMs: this.#parts.clock.now(), generation: 0, planEpoch: 0, body: { $case: "gap", value: gap } };
+    return { atMs: Math.floor(this.#parts.clock.now()), generation: 0, planEpoch: 0, body: { $case: "gap", value: gap } };
   }
 
   #inTurn(work: () => Promise<void>): Promise<void> {

@@ -5,6 +5,8 @@ export interface PacingActions {
   readonly seal: () => Promise<void>;
   readonly send: () => void;
   readonly resend: () => void;
+  /** Without a connection, acks that stay away say nothing about the coordinator. */
+  readonly isConnected: () => boolean;
 }
 
 const BASE_INTERVAL_MS = 2_000;
@@ -85,7 +87,7 @@ export class Pacing {
     const delayMs = jittered(this.#random, ms, 0.3);
     const cancel = this.#clock.setTimer(delayMs, () => {
       this.#resend = undefined;
-      if (isLate) this.#slowdown = Math.min(MAX_SLOWDOWN, this.#slowdown + 1);
+      if (isLate && this.#actions.isConnected()) this.#slowdown = Math.min(MAX_SLOWDOWN, this.#slowdown + 1);
       this.#actions.resend();
     });
     this.#resend = { cancel, dueMs: this.#clock.monotonicMs() + delayMs };
