@@ -29,6 +29,8 @@ describe("facts", () => {
       read: async (path) => texts[path] ?? Promise.reject(new Error("absent")),
       list: async (path) => lists[path] ?? [],
       addresses: async () => new Map([["eth0", ["10.0.0.1"]]]),
+      cpuModel: async () => "",
+      board: async () => ({ vendor: "", product: "" }),
     };
     const host = fakeHost({
       programs: {

@@ -1,5 +1,5 @@
-/** The machine, once per boot: /proc and /sys, and systeminformation where they do not say it plainly. */
-import type { Clock } from "@drover/lifecycle";
+/** The machine, once per boot: /proc and /sys, and systeminformation only for what they do not say here. */
+import { type Clock, systemClock, withDeadline } from "@drover/lifecycle";
 import { type Disk, Facts, type Nic } from "@drover/proto";
 import type { Host } from "../host/host.ts";
 import { machineKind, parseCpuinfo, parseMeminfo, parseOsRelease, versionIn } from "./parse.ts";
@@ -8,12 +8,13 @@ import { type MachineTree, systemTree } from "./machine-tree.ts";
 export interface FactsParts {
   readonly host: Host;
   readonly agentVersion: string;
-  readonly clock: Clock;
+  readonly clock?: Clock;
   /** Default: this machine's /proc, /sys and /etc. */
   readonly tree?: MachineTree;
 }
 
 const VERSION_TIMEOUT_MS = 10_000;
+const ASK_TIMEOUT_MS = 10_000;
 
 /** Program to where it may lie and how it is asked; each is one short child. */
 const PROGRAMS: Readonly<Record<string, { readonly paths: readonly string[]; readonly args: readonly string[] }>> = {
@@ -25,12 +26,19 @@ const PROGRAMS: Readonly<Record<string, { readonly paths: readonly string[]; rea
 };
 
 /** What cannot be known stays empty; nothing here throws but an abort. */
-export async function collectFacts({ host, agentVersion, tree = systemTree }: FactsParts, signal: AbortSignal): Promise<Facts> {
+export async function collectFacts(
+  { host, agentVersion, clock = systemClock, tree = systemTree }: FactsParts,
+  signal: AbortSignal,
+): Promise<Facts> {
   const text = async (path: string): Promise<string> => (await tree.read(path).catch(() => "")).trim();
   const release = parseOsRelease((await text("/etc/os-release")) || (await text("/usr/lib/os-release")));
   const cpu = parseCpuinfo(await text("/proc/cpuinfo"));
-  const vendor = await text("/sys/class/dmi/id/sys_vendor");
-  const product = await text("/sys/class/dmi/id/product_name");
+  const asked = async <T>(ask: () => Promise<T>, otherwise: T): Promise<T> =>
+    withDeadline(clock, "systeminformation", ASK_TIMEOUT_MS, signal, ask).catch(() => otherwise);
+  let vendor = await text("/sys/class/dmi/id/sys_vendor");
+  let product = await text("/sys/class/dmi/id/product_name");
+  // Boards without DMI name themselves in the device tree, in many ways.
+  if (vendor === "" && product === "") ({ vendor, product } = await asked(() => tree.board(), { vendor, product }));
   const detected = {
     vendor,
     product,
@@ -46,7 +54,7 @@ export async function collectFacts({ host, agentVersion, tree = systemTree }: Fa
     os: release.id,
     osVersion: release.version,
     cpus: cpu.count,
-    cpuModel: cpu.model,
+    cpuModel: cpu.model === "" ? await asked(() => tree.cpuModel(), "") : cpu.model,
     memoryBytes: parseMeminfo(await text("/proc/meminfo")),
     disks: await disks(tree, text),
     nics: await nics(tree, text),

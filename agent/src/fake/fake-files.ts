@@ -53,8 +53,9 @@ export class FakeFiles implements Files {
 
   async read(path: string, maxBytes = DEFAULT_MAX_BYTES): Promise<Buffer | undefined> {
     this.#effects.assertAlive();
-    this.#refuseLinks(path);
-    const entry = this.#entries.get(normalized(path));
+    const resolved = this.#resolved(path);
+    this.#refuseLinks(resolved);
+    const entry = this.#entries.get(resolved);
     if (entry === undefined) {
       if (this.#isDirectory(path)) throw coded("EISDIR", `${path} is no regular file`);
       return undefined;
@@ -81,8 +82,7 @@ export class FakeFiles implements Files {
 
   async list(path: string): Promise<readonly string[]> {
     this.#effects.assertAlive();
-    this.#refuseLinks(path);
-    const prefix = `${normalized(path).replace(/\/$/, "")}/`;
+    const prefix = `${this.#resolved(`${path}/.`).replace(/\/$/, "")}/`;
     const names = new Set<string>();
     for (const entry of this.#entries.keys()) {
       if (entry.startsWith(prefix)) names.add(entry.slice(prefix.length).split("/")[0]!);
@@ -92,7 +92,7 @@ export class FakeFiles implements Files {
 
   async stat(path: string): Promise<{ readonly kind: FileKind; readonly sizeBytes: number; readonly mode: number } | undefined> {
     this.#effects.assertAlive();
-    const entry = this.#entries.get(normalized(path));
+    const entry = this.#entries.get(this.#resolved(path));
     if (entry !== undefined) return { kind: entry.kind, sizeBytes: entry.content.length, mode: entry.mode };
     return this.#isDirectory(path) ? { kind: "directory", sizeBytes: 0, mode: 0o755 } : undefined;
   }
@@ -100,6 +100,23 @@ export class FakeFiles implements Files {
   async freeBytes(_path: string): Promise<number> {
     this.#effects.assertAlive();
     return this.#freeBytes;
+  }
+
+  /** Links before the last component are followed when reading, as the real files do inside their root. */
+  #resolved(path: string): string {
+    const isDirectoryWanted = path.endsWith("/.");
+    const parts = normalized(path)
+      .split("/")
+      .filter((part) => part !== "");
+    let at = "";
+    for (let index = 0; index < parts.length; index += 1) {
+      at = `${at}/${parts[index]}`;
+      const entry = this.#entries.get(at);
+      if (entry?.kind !== "symlink" || (index === parts.length - 1 && !isDirectoryWanted)) continue;
+      const target = posix.resolve(posix.dirname(at), entry.content.toString());
+      return this.#resolved(posix.join(target, ...parts.slice(index + 1)));
+    }
+    return at === "" ? "/" : at;
   }
 
   #isDirectory(path: string): boolean {

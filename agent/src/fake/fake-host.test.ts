@@ -40,8 +40,9 @@ describe("fakeHost", () => {
     }
   });
 
-  it("follows no link, as the real files do", async () => {
-    const host = fakeHost({ files: { "/etc/link": { linkTo: "/elsewhere" } } });
+  it("follows links as the real files do: before the last component, to read", async () => {
+    const host = fakeHost({ files: { "/etc/link": { linkTo: "/elsewhere" }, "/lib": { linkTo: "usr/lib" }, "/usr/lib/sysctl.d/a": "1" } });
+    expect([(await host.files.read("/lib/sysctl.d/a"))?.toString(), await host.files.list("/lib/sysctl.d")]).toEqual(["1", ["a"]]);
     await expect(host.files.read("/etc/link")).rejects.toMatchObject({ code: "ELOOP" });
     await expect(host.files.write("/etc/link/x", "", 0o600)).rejects.toMatchObject({ code: "ELOOP" });
     await expect(host.files.read("/etc/../etc/passwd")).rejects.toMatchObject({ code: "EINVAL" });

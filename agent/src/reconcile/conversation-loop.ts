@@ -27,6 +27,8 @@ export class ConversationLoop {
   readonly #parts: ConversationLoopParts;
   readonly #bell: Bell;
   #openAtMs: number;
+  /** Polls keep to the backoff; a wake-up, which proves that somebody is there, does not. */
+  #pollNotBeforeMs = 0;
   #failed = 0;
   #isOpen = false;
 
@@ -52,7 +54,7 @@ export class ConversationLoop {
 
   /** Wake-ups may have been lost, or do not arrive any more. */
   busChanged(): void {
-    this.#openBy(this.#nextPollMs());
+    this.#openBy(Math.max(this.#nextPollMs(), this.#pollNotBeforeMs));
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -81,6 +83,7 @@ export class ConversationLoop {
         log.warn({ err: error, failed: this.#failed, delayMs: Math.round(delayMs) }, "session with the coordinator failed");
         // A wake-up that came meanwhile does not shorten this: that coordinator is in trouble.
         this.#openAtMs = clock.monotonicMs() + delayMs;
+        this.#pollNotBeforeMs = this.#openAtMs;
       } finally {
         this.#isOpen = false;
       }
