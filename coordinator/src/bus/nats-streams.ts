@@ -69,14 +69,15 @@ const FIXED: ReadonlySet<keyof Wanted> = new Set(["storage", "retention", "deny_
 /** Makes or mends the stream. One whose fixed settings differ is made anew: both streams can be lost without loss. */
 export async function ensureStream(manager: JetStreamManager, wanted: Wanted): Promise<StreamInfo> {
   const existing = await findStream(manager, wanted.name);
-  if (existing === undefined) return manager.streams.add(wanted);
+  // Copies are handed on: the library writes into what it is given.
+  if (existing === undefined) return manager.streams.add({ ...wanted });
   const differing = (Object.keys(wanted) as (keyof Wanted)[]).filter(
     (field) => JSON.stringify(existing.config[field] ?? false) !== JSON.stringify(wanted[field]),
   );
   if (differing.length === 0) return existing;
-  if (!differing.some((field) => FIXED.has(field))) return manager.streams.update(wanted.name, wanted);
+  if (!differing.some((field) => FIXED.has(field))) return manager.streams.update(wanted.name, { ...wanted });
   await manager.streams.delete(wanted.name);
-  return manager.streams.add(wanted);
+  return manager.streams.add({ ...wanted });
 }
 
 async function findStream(manager: JetStreamManager, name: string): Promise<StreamInfo | undefined> {

@@ -27,6 +27,7 @@ export interface Beat {
   readonly reported: ReportedNode;
 }
 
+const ENCODED_PER_TURN = 1_000;
 const NEVER_SEEN: Health = { verdict: "unknown", reason: "NeverSeen" };
 
 export class FleetState implements FleetView {
@@ -133,12 +134,22 @@ export class FleetState implements FleetView {
     }
   }
 
+  /** Does most of a snapshot's work in turns, so that the loop is not held up; what changes meanwhile is encoded by snapshot() itself. */
+  async encodeAhead(): Promise<void> {
+    let encoded = 0;
+    for (const entry of this.#entries.values()) {
+      if (entry.encoded !== undefined) continue;
+      entry.encoded = encodeEntry(entry);
+      encoded += 1;
+      if (encoded % ENCODED_PER_TURN === 0) await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+  }
+
   /** Reports only: beats are kept by the broker. Nodes unchanged since the last snapshot are not encoded again. @param row of the report log */
   snapshot(row: number): Uint8Array {
     const blocks: Buffer[] = [];
     for (const entry of this.#entries.values()) {
-      const { nodeId, reported, cursors, lastReportUnixMs } = entry;
-      entry.encoded ??= encodeNode({ nodeId, reported, cursors, lastReportUnixMs });
+      entry.encoded ??= encodeEntry(entry);
       blocks.push(entry.encoded);
     }
     return encodeSnapshot(row, blocks);
@@ -186,4 +197,8 @@ export class FleetState implements FleetView {
       health,
     };
   }
+}
+
+function encodeEntry({ nodeId, reported, cursors, lastReportUnixMs }: Entry): Buffer {
+  return encodeNode({ nodeId, reported, cursors, lastReportUnixMs });
 }

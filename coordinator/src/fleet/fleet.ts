@@ -22,7 +22,7 @@ export interface ObservedNode {
   /** Of observedGeneration, in order of their start. */
   readonly steps: readonly ObservedStep[];
   readonly conditions: readonly ObservedCondition[];
-  /** Open drift: found and not repaired since, newest last, at most 16. */
+  /** Found since the last plan was enforced, newest last, at most 16; open unless isRepaired. */
   readonly drift: readonly ObservedDrift[];
   readonly facts: Facts | undefined;
   readonly images: readonly ImageState[];

@@ -110,7 +110,9 @@ describe("what events make of a node", () => {
 
   it("keeps drift open until it is repaired, its step runs again, or a plan is enforced", () => {
     expect(see(drift("a", false), drift("b", false)).drift.map((open) => open.changes[0]?.path)).toEqual(["a", "b"]);
-    expect(see(drift("a", false), drift("b", false), drift("a", true)).drift.map((open) => open.changes[0]?.path)).toEqual(["b"]);
+    const repaired = see(drift("a", false), drift("b", false), drift("a", true)).drift;
+    expect(repaired.map((one) => `${one.changes[0]?.path} ${one.isRepaired}`)).toEqual(["b false", "a true"]);
+    expect(see(drift("a", true), accepted(1), finished(1, PlanOutcome.PLAN_OUTCOME_ENFORCED)).drift).toEqual([]);
     expect(see(drift("a", false), result(1, "sysctl", StepOutcome.STEP_OUTCOME_CHANGED)).drift).toEqual([]);
     expect(see(...Array.from({ length: 20 }, (_, index) => drift(`k${index}`, false))).drift).toHaveLength(16);
   });

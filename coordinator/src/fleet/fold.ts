@@ -137,7 +137,7 @@ export function foldEvent(node: ReportedNode, event: Event): ReportedNode {
         atUnixMs: event.atMs,
       };
       const next = withStep(atPair(node, event), result);
-      return outcome === "failed" ? next : { ...next, drift: next.drift.filter((drift) => drift.step !== step) };
+      return outcome === "failed" ? next : { ...next, drift: next.drift.filter((drift) => drift.step !== step || drift.isRepaired) };
     }
     case "condition": {
       const { type, reason, message, lastTransitionMs } = body.value;
@@ -148,9 +148,9 @@ export function foldEvent(node: ReportedNode, event: Event): ReportedNode {
       const { step, changes, repaired } = body.value;
       const found: ObservedDrift = { step, changes, isRepaired: repaired, atUnixMs: event.atMs };
       const paths = new Set(changes.map((change) => change.path));
-      // The newest word on a path counts; a drift whose every path was repaired since is no longer open.
+      // The newest word on a path counts: what was found before on the same paths is replaced, also by its repair.
       const others = node.drift.filter((drift) => drift.step !== step || drift.changes.some((change) => !paths.has(change.path)));
-      return { ...node, drift: repaired ? others : [...others, found].slice(-MAX_DRIFT) };
+      return { ...node, drift: [...others, found].slice(-MAX_DRIFT) };
     }
     case "gap": {
       const message = `${body.value.droppedEvents} events were dropped on the node because its outbox was full`;

@@ -180,6 +180,8 @@ class ReportIngest implements Ingest {
 
   async #snapshot(): Promise<void> {
     const { fleet, snapshotStore } = this.#options;
+    await fleet.encodeAhead();
+    // Row and fleet are read in one turn: they belong together.
     const row = this.#row;
     await snapshotStore.write(fleet.snapshot(row));
     this.#snapshotRow = row;
