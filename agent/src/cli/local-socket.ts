@@ -41,32 +41,24 @@ function answer(socket: Socket, question: string, answers: Answers): void {
 /** undefined: no agent runs on that directory, or it does not answer. */
 export async function askLocally(clock: Clock, stateDir: string, question: string): Promise<unknown> {
   try {
-    return await withDeadline(clock, "the agent's answer", ANSWER_TIMEOUT_MS, undefined, (signal) =>
-      ask(join(stateDir, FILE), question, signal),
-    );
+    const text = await withDeadline(clock, "the agent's answer", ANSWER_TIMEOUT_MS, undefined, (signal) => {
+      return ask(join(stateDir, FILE), question, signal);
+    });
+    return JSON.parse(text) ?? undefined;
   } catch {
     return undefined;
   }
 }
 
-function ask(path: string, question: string, signal: AbortSignal): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(path, () => socket.write(`${question}\n`));
-    const chunks: Buffer[] = [];
-    let length = 0;
-    signal.addEventListener("abort", () => socket.destroy(), { once: true });
-    socket.on("data", (chunk) => {
-      length += chunk.length;
-      if (length > MAX_ANSWER_BYTES) socket.destroy(new Error("the answer is too long"));
-      else chunks.push(chunk);
-    });
-    socket.on("error", reject);
-    socket.on("close", () => {
-      try {
-        resolve(JSON.parse(Buffer.concat(chunks).toString("utf8")) ?? undefined);
-      } catch (error) {
-        reject(error as Error);
-      }
-    });
-  });
+async function ask(path: string, question: string, signal: AbortSignal): Promise<string> {
+  const socket = connect(path, () => socket.write(`${question}\n`));
+  signal.addEventListener("abort", () => socket.destroy(), { once: true });
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of socket as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > MAX_ANSWER_BYTES) break;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
 }

@@ -56,8 +56,6 @@ const intervals = z.strictObject(
     poll: interval("10m", 100),
     /** Between two drift scans, +- 10 %. */
     driftScan: interval("10m", 100),
-    /** Between two heartbeats until the coordinator grants another. */
-    heartbeat: interval("10s", 100),
   },
   { error: expectedMapping },
 );

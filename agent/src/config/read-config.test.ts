@@ -25,7 +25,7 @@ describe("a valid agent.yaml", () => {
         containerdAddress: "/run/containerd/containerd.sock",
         containerdConfig: "/etc/containerd/config.toml",
         logLevel: "info",
-        intervals: { poll: 600_000, driftScan: 600_000, heartbeat: 10_000 },
+        intervals: { poll: 600_000, driftScan: 600_000 },
       },
     });
     expect(reading.isValid && Object.isFrozen(reading.config.intervals)).toBe(true);
@@ -33,11 +33,11 @@ describe("a valid agent.yaml", () => {
 
   test("takes every key", () => {
     const text = `${VALID}joinTokenFile: /run/token\nstateDir: /var/lib/x\ncontainerdAddress: /run/c.sock\ncontainerdConfig: /etc/c.toml
-name: pm-17.rack-3\nlogLevel: debug\nintervals:\n  poll: 1m30s\n  driftScan: 500ms\n  heartbeat: 1s\n`;
+name: pm-17.rack-3\nlogLevel: debug\nintervals:\n  poll: 1m30s\n  driftScan: 500ms\n`;
     const reading = parseConfig(text, "agent.yaml");
     expect(reading.isValid && reading.config).toMatchObject({
       name: "pm-17.rack-3",
-      intervals: { poll: 90_000, driftScan: 500, heartbeat: 1000 },
+      intervals: { poll: 90_000, driftScan: 500 },
     });
   });
 

@@ -65,7 +65,7 @@ function offsetOf(document: Document, keys: readonly string[], want: "key" | "va
 }
 
 function suggestion(key: string, place: readonly string[]): string {
-  const known = place.length === 0 ? Object.keys(agentConfigSchema.shape) : ["poll", "driftScan", "heartbeat"];
+  const known = place.length === 0 ? Object.keys(agentConfigSchema.shape) : ["poll", "driftScan"];
   return `; ${didYouMean(key, known, `known are ${known.join(", ")}`)}`;
 }
 

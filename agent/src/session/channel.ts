@@ -44,6 +44,9 @@ export type CallEnding<T> =
   /** Nobody knows; to be tried again. */
   | { readonly kind: "unreachable"; readonly reason: string; readonly message: string };
 
+/** Where the coordinator says why, in one word. */
+const REASON_METADATA = "drover-reason";
+
 const REFUSALS: ReadonlySet<number> = new Set([
   status.INVALID_ARGUMENT,
   status.NOT_FOUND,
@@ -79,7 +82,9 @@ export async function callEnrollment<T>(
 }
 
 function endingOf(error: ServiceError): CallEnding<never> {
-  return { kind: REFUSALS.has(error.code) ? "refused" : "unreachable", reason: statusName(error.code), message: error.details };
+  const [told] = error.metadata.get(REASON_METADATA);
+  const reason = typeof told === "string" ? told : statusName(error.code);
+  return { kind: REFUSALS.has(error.code) ? "refused" : "unreachable", reason, message: error.details };
 }
 
 /** "PermissionDenied" of 7. */

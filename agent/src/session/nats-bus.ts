@@ -46,6 +46,7 @@ export class NatsBus implements AgentBus, Component {
   #unconfirmedBytes = 0;
   #isRoundTripUnderWay = false;
   #isCredentialStale = false;
+  #lastBeatMs = Number.NEGATIVE_INFINITY;
   #dropped = { heartbeats: 0, reports: 0, garbled: 0 };
 
   constructor(parts: NatsBusParts) {
@@ -67,6 +68,11 @@ export class NatsBus implements AgentBus, Component {
     return { ...this.#dropped };
   }
 
+  /** Since somebody last wanted a heartbeat sent; monotonic. */
+  get msSinceBeat(): number {
+    return this.#parts.clock.monotonicMs() - this.#lastBeatMs;
+  }
+
   onToNode(listen: (message: ToNode) => void): void {
     this.#onToNode = listen;
   }
@@ -80,6 +86,7 @@ export class NatsBus implements AgentBus, Component {
   }
 
   publishHeartbeat(beat: Uint8Array): void {
+    this.#lastBeatMs = this.#parts.clock.monotonicMs();
     if (!this.#publish(subjects.heartbeat(this.#nodeId), beat)) this.#dropped.heartbeats += 1;
   }
 
@@ -108,7 +115,9 @@ export class NatsBus implements AgentBus, Component {
     const { clock, credentials, log } = this.#parts;
     this.#isCredentialStale = false;
     const identity = credentials.current;
-    const connection = await withDeadline(clock, "connecting to NATS", 2 * CONNECT_TIMEOUT_MS, signal, (inner) => open(identity, inner));
+    const connection = await withDeadline(clock, "connecting to NATS", 2 * CONNECT_TIMEOUT_MS, signal, (inner) =>
+      connectToNats(identity, inner),
+    );
     try {
       this.#subscribe(connection, identity.nodeId);
       await withDeadline(clock, "subscribing", SUBSCRIBE_TIMEOUT_MS, signal, () => connection.flush());
@@ -182,8 +191,8 @@ export class NatsBus implements AgentBus, Component {
   }
 }
 
-/** A connection that came too late for the signal is closed again. */
-async function open(identity: NodeIdentity, signal: AbortSignal): Promise<NatsConnection> {
+/** One connection that is not made again when it ends; one that came too late for the signal is closed. */
+export async function connectToNats(identity: NodeIdentity, signal: AbortSignal): Promise<NatsConnection> {
   const { natsUrls, natsUserJwt, natsCaPem } = identity.credential;
   const connection = await connect({
     name: identity.nodeId,
