@@ -55,7 +55,8 @@ type Settings = z.infer<typeof settingsFile>;
 export async function openEmbeddedNats(options: EmbeddedNatsOptions): Promise<EmbeddedNats> {
   const host = options.host ?? "127.0.0.1";
   const trust = openNatsTrust(options.trustDir, () => options.clock.now());
-  const hosts = [...new Set([...(options.advertisedHosts ?? [host]), "localhost", "127.0.0.1"])];
+  const own = host === "0.0.0.0" || host === "::" ? [] : [host];
+  const hosts = [...new Set([...(options.advertisedHosts ?? own), ...own, "localhost", "127.0.0.1"])];
   const certificate = options.certificate ?? (await openNatsCertificate(options.trustDir, hosts, options.clock.now()));
   const settings = await openSettings(options, host);
   return new EmbeddedNats(options, trust, certificate, settings);
@@ -84,8 +85,8 @@ export class EmbeddedNats implements NatsCredentialIssuer {
     this.#settings = settings;
     this.trust = trust;
     this.caPem = certificate.caPem;
-    this.urls = (options.advertisedHosts ?? [this.#host]).map((host) => `tls://${host}:${settings.port}`);
-    this.localUrl = `tls://${this.#host === "0.0.0.0" || this.#host === "::" ? "127.0.0.1" : this.#host}:${settings.port}`;
+    this.urls = (options.advertisedHosts ?? [this.#host]).map((host) => urlOf(host, settings.port));
+    this.localUrl = urlOf(this.#host === "0.0.0.0" || this.#host === "::" ? "127.0.0.1" : this.#host, settings.port);
   }
 
   /** Of the running server; undefined: none known. */
@@ -274,6 +275,10 @@ export class EmbeddedNats implements NatsCredentialIssuer {
   #path(name: string): string {
     return join(this.#options.dataDir, name);
   }
+}
+
+function urlOf(host: string, port: number): string {
+  return `tls://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 async function openSettings(options: EmbeddedNatsOptions, host: string): Promise<Settings> {

@@ -26,7 +26,7 @@ describe("the streams, on a real server", () => {
     const made = await ensureStream(manager, heartbeatsStream);
     expect(made.config).toMatchObject({ ...heartbeatsStream, max_msgs_per_subject: 1, no_ack: true });
     expect((await ensureStream(manager, heartbeatsStream)).created).toBe(made.created);
-    await manager.streams.update(streams.heartbeats, { max_age: 1_000_000_000 });
+    await manager.streams.update(streams.heartbeats, { max_age: 300_000_000_000 });
     const mended = await ensureStream(manager, heartbeatsStream);
     expect([mended.created, mended.config.max_age]).toEqual([made.created, 600_000_000_000]);
 
