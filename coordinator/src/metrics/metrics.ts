@@ -30,6 +30,8 @@ export function createMetrics(parts: {
   readonly liveCalls: () => number;
 }): Metrics {
   const registry = new Registry();
+  /** One census per scrape: it looks at every node. */
+  let census = parts.census();
   const loop = monitorEventLoopDelay({ resolution: 20 });
   loop.enable();
   const gauge = (name: string, help: string, collect: (gauge: Gauge) => void, labelNames: string[] = []): void => {
@@ -51,12 +53,12 @@ export function createMetrics(parts: {
       name,
       help,
       (metric) => {
-        for (const [value, count] of read(parts.census())) metric.set({ [label]: value }, count);
+        for (const [value, count] of read(census)) metric.set({ [label]: value }, count);
       },
       [label],
     );
   const single = (name: string, help: string, read: (census: Census) => number): void =>
-    gauge(name, help, (metric) => metric.set(read(parts.census())));
+    gauge(name, help, (metric) => metric.set(read(census)));
 
   counts("nodes", "Nodes by phase.", "phase", ({ nodesByPhase }) => nodesByPhase);
   counts("node_health", "Nodes by verdict.", "verdict", ({ nodesByHealth }) => nodesByHealth);
@@ -85,7 +87,10 @@ export function createMetrics(parts: {
 
   return {
     contentType: registry.contentType,
-    text: () => registry.metrics(),
+    text: () => {
+      census = parts.census();
+      return registry.metrics();
+    },
     close: () => loop.disable(),
   };
 }

@@ -281,7 +281,11 @@ function act(play: FleetPlay, { node, what }: StoryStep): void {
       return play.supersede(play.rollout.revision);
     case "time":
       return play.pass(400_000);
-    default:
+    case "enforced":
+    case "failed":
+    case "rejected":
+    case "refused":
+    case "accepted":
       // A generation that was enforced, undone or refused has ended: nothing else is reported about it.
       if (played.desired === undefined || hasEnded(played)) return undefined;
       return play.reports(played.name, what);

@@ -1,5 +1,5 @@
 /** Operator over gRPC: one method each, thin; the deciding is resources/, dispatch/ and identity/'s. */
-import type { handleServerStreamingCall, handleUnaryCall, ServerWritableStream } from "@grpc/grpc-js";
+import type { handleServerStreamingCall, handleUnaryCall, sendUnaryData, ServerWritableStream } from "@grpc/grpc-js";
 import {
   ApplyOutcome,
   type AuditRecord,
@@ -43,12 +43,19 @@ export function operatorService(parts: OperatorServiceParts): OperatorServer {
     answer: (request: Request, peer: OperatorPeer) => Promise<Response>,
   ): handleUnaryCall<Request, Response> {
     return (call, callback) => {
-      const answering = admitted(gate, call, method).then((peer) => answer(call.request, peer));
-      answering.then(
-        (response) => callback(null, response),
-        (error: unknown) => callback(grpcErrorOf(error, parts.log)),
-      );
+      void respond(callback, async () => answer(call.request, await admitted(gate, call, method)));
     };
+  }
+
+  async function respond<Response>(callback: sendUnaryData<Response>, answer: () => Promise<Response>): Promise<void> {
+    let response: Response;
+    try {
+      response = await answer();
+    } catch (error) {
+      callback(grpcErrorOf(error, parts.log));
+      return;
+    }
+    callback(null, response);
   }
 
   function streaming<Request, Response>(

@@ -21,8 +21,6 @@ const PROTO_FILES = ["drover/v1/enrollment.proto", "drover/v1/session.proto", "d
 
 /** Unlimited by default: all are set. Keepalive finds nodes that lost their power, and with them sessions that block their successors. */
 const LIMITS = {
-  "grpc.max_concurrent_streams": 100,
-  "grpc.max_connection_age_ms": 3_600_000,
   "grpc.max_connection_age_grace_ms": 300_000,
   "grpc.max_connection_idle_ms": 300_000,
   "grpc.keepalive_time_ms": 20_000,
@@ -39,6 +37,7 @@ export interface RpcServersParts {
   readonly renewal: EnrollmentServer;
   readonly enrolment: EnrollmentServer;
   readonly gate: Gate;
+  readonly limits: { readonly streamsPerConnection: number; readonly connectionAgeMs: number };
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -51,7 +50,9 @@ export class RpcServers {
 
   constructor(parts: RpcServersParts) {
     this.#parts = parts;
-    this.#sessions = new Server({ ...LIMITS, "grpc.max_receive_message_length": OPERATOR_MESSAGE_LIMIT_BYTES });
+    const { streamsPerConnection, connectionAgeMs } = parts.limits;
+    const limits = { ...LIMITS, "grpc.max_connection_age_ms": connectionAgeMs, "grpc.max_concurrent_streams": streamsPerConnection };
+    this.#sessions = new Server({ ...limits, "grpc.max_receive_message_length": OPERATOR_MESSAGE_LIMIT_BYTES });
     this.#enrolment = new Server({
       ...LIMITS,
       "grpc.max_concurrent_streams": 4,

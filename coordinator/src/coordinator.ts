@@ -1,0 +1,324 @@
+/**
+ * The coordinator's core on ports alone: what it decides, what it tells nodes, what it answers people. No socket, no file, no process: main.ts gives it
+ * real ones, a simulation gives it memory and a virtual clock.
+ */
+import { type Clock, type Component, type Log, type Random, runGroup, withDeadline } from "@drover/lifecycle";
+import type { ConverseRequest, ConverseResponse } from "@drover/proto";
+import { auditOperation, keepAuditBounded } from "./audit/audit.ts";
+import type { Bus } from "./bus/bus.ts";
+import { lackingKinds } from "./dispatch/planned-steps.ts";
+import { Sessions } from "./dispatch/sessions.ts";
+import { Waker } from "./dispatch/waker.ts";
+import { FleetState } from "./fleet/fleet-state.ts";
+import type { FleetView } from "./fleet/fleet.ts";
+import { createObserver, type Observer } from "./fleet/observer.ts";
+import { keepRevoked } from "./identity/revocation.ts";
+import { createIngest, type Ingest } from "./ingest/ingest.ts";
+import type { SnapshotStore } from "./ingest/snapshot-store.ts";
+import type { Census, Totals } from "./metrics/metrics.ts";
+import type { AuditEntry, DesiredNode, NodeRecord, RestoredRecord } from "./records.ts";
+import type { ReportLog } from "./reportlog/report-log.ts";
+import { Catalog } from "./resources/catalog.ts";
+import { MembershipIndex } from "./resources/membership-index.ts";
+import { Resources } from "./resources/resources.ts";
+import { View } from "./resources/view.ts";
+import { watchObjects } from "./resources/watch.ts";
+import { RolloutController } from "./rollout/controller.ts";
+import { type OperatorCalls, operatorCalls } from "./rpc/operator-calls.ts";
+import { keys } from "./store/keys.ts";
+import type { Store } from "./store/store.ts";
+import { putJson } from "./store/values.ts";
+
+export interface CoordinatorParts {
+  readonly store: Store;
+  readonly reportLog: ReportLog;
+  readonly bus: Bus;
+  readonly snapshotStore: SnapshotStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** What new machines are told; undefined where nobody enrols. */
+  readonly enrolment?: () => { readonly caPin: string; readonly endpoint: string };
+  /** Default 10,000. */
+  readonly keptAuditRecords?: number;
+  /** Default 7 days or 2 GiB. */
+  readonly keptReports?: { readonly ageMs: number; readonly bytes: number };
+}
+
+export interface Coordinator {
+  /** Resolves when what is stored and logged has been read: from then on calls and sessions make sense. */
+  readonly ready: Promise<void>;
+  readonly fleet: FleetView;
+  readonly catalog: Catalog;
+  readonly sessions: Sessions;
+  readonly operator: OperatorCalls;
+  /** Until the signal aborts. @throws when the store or the report log fails */
+  run(signal: AbortSignal): Promise<void>;
+  /** One node's conversation; who it is was proved by the caller. */
+  converse(nodeId: string, inbound: AsyncIterable<ConverseRequest>, signal: AbortSignal): AsyncIterable<ConverseResponse>;
+  /** Why it cannot serve yet or any more; undefined: it can. */
+  unready(): string | undefined;
+  census(): Census;
+  readonly totals: Totals;
+}
+
+const LOAD_DEADLINE_MS = 60_000;
+const DEFAULT_AUDIT_RECORDS = 10_000;
+
+export function createCoordinator(parts: CoordinatorParts): Coordinator {
+  return new CoordinatorCore(parts);
+}
+
+class CoordinatorCore implements Coordinator {
+  readonly ready: Promise<void>;
+  readonly fleet: FleetState;
+  readonly catalog: Catalog;
+  readonly sessions: Sessions;
+  readonly operator: OperatorCalls;
+  readonly totals: Totals;
+  readonly #parts: CoordinatorParts;
+  readonly #observer: Observer;
+  readonly #ingest: Ingest;
+  readonly #view: View;
+  readonly #waker: Waker;
+  readonly #controller: RolloutController;
+  readonly #nodeListeners = new Set<(nodeId: string) => void>();
+  #becomeReady: () => void = () => undefined;
+  #isReady = false;
+
+  constructor(parts: CoordinatorParts) {
+    this.#parts = parts;
+    this.ready = new Promise((resolve) => {
+      this.#becomeReady = resolve;
+    });
+    const { store, bus, clock, random, log } = parts;
+    const catalog = new Catalog(store);
+    const fleet = new FleetState();
+    const knownNode = (nodeId: string): boolean => isValid(catalog.nodeRecords.get(nodeId)?.value);
+    const desired = (nodeId: string): DesiredNode | undefined => catalog.desired.get(nodeId)?.value;
+    const audit = (entry: AuditEntry): void => this.#audit(entry);
+    const sessions = new Sessions({
+      clock,
+      random,
+      log: log.child({ component: "sessions" }),
+      bus,
+      desired,
+      events: {
+        knowsMore: (nodeId, seen) => void this.#knowsMore(nodeId, seen),
+        cloneSuspected: (nodeId, message) =>
+          audit({
+            atMs: clock.now(),
+            actor: `node:${nodeId}`,
+            action: "CloneSuspected",
+            target: `Node/${nodeId}`,
+            outcome: "refused",
+            message,
+          }),
+        changed: (nodeId) => {
+          for (const listen of this.#nodeListeners) listen(nodeId);
+          this.#controller.look();
+        },
+      },
+    });
+    const stepKinds = (nodeId: string): readonly string[] | undefined => sessions.stepKinds(nodeId);
+    const members = new MembershipIndex(catalog, fleet);
+    const view = new View({ catalog, fleet, sessions, members, clock });
+    const resources = new Resources({ store, catalog, view, members, clock, random, log });
+    this.catalog = catalog;
+    this.fleet = fleet;
+    this.sessions = sessions;
+    this.#view = view;
+    this.#observer = createObserver({ bus, fleet, knownNode, clock, random, log: log.child({ component: "observer" }) });
+    this.#ingest = createIngest({
+      bus,
+      reportLog: parts.reportLog,
+      fleet,
+      clock,
+      random,
+      log: log.child({ component: "ingest" }),
+      snapshotStore: parts.snapshotStore,
+      audit,
+      knownNode,
+      ...(parts.keptReports === undefined ? {} : { keep: parts.keptReports }),
+    });
+    this.#waker = new Waker({
+      bus,
+      clock,
+      random,
+      fleet,
+      desired: () => [...catalog.desired.values()].map(({ value }) => value),
+      isLive: (nodeId) => sessions.isLive(nodeId),
+      isBarred: (nodeId) => catalog.restored !== undefined || !knownNode(nodeId) || this.#lacksKinds(nodeId),
+    });
+    this.#controller = new RolloutController({
+      store,
+      catalog,
+      fleet,
+      members,
+      clock,
+      log: log.child({ component: "rollout" }),
+      stepKinds,
+      decided: (decision) => {
+        if (!sessions.tell(decision.nodeId)) this.#waker.decided(decision);
+      },
+    });
+    const onNodeChange = (listen: (nodeId: string) => void): (() => void) => {
+      this.#nodeListeners.add(listen);
+      return () => this.#nodeListeners.delete(listen);
+    };
+    this.operator = operatorCalls({
+      store,
+      bus,
+      catalog,
+      fleet,
+      view,
+      resources,
+      sessions,
+      clock,
+      random,
+      log,
+      watch: (request, signal) => watchObjects({ catalog, fleet, view, onNodeChange }, request, signal),
+      enrolment: parts.enrolment,
+    });
+    this.totals = () => this.#totals();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { store, clock } = this.#parts;
+    const loading: Component = {
+      name: "core",
+      run: async (loaded) => {
+        await withDeadline(clock, "reading the store", LOAD_DEADLINE_MS, loaded, () => this.catalog.reached(0));
+        await store.commit([putJson(keys.epoch, { planEpoch: 1 }, 0)]);
+        this.#followNodes();
+        await this.#ingest.recover();
+        this.#isReady = true;
+        this.#becomeReady();
+        await runGroup(this.#components(), loaded);
+      },
+    };
+    try {
+      await runGroup([{ name: "catalog", run: (ended) => this.catalog.run(ended) }, loading], signal);
+    } finally {
+      this.#isReady = false;
+    }
+  }
+
+  #components(): readonly Component[] {
+    const { store, bus, clock, random, log, keptAuditRecords } = this.#parts;
+    const keep = keptAuditRecords ?? DEFAULT_AUDIT_RECORDS;
+    return [
+      { name: "observer", run: (signal) => this.#observer.run(signal) },
+      { name: "ingest", run: (signal) => this.#ingest.run(signal) },
+      { name: "audit", run: (signal) => keepAuditBounded({ store, clock, keep }, signal) },
+      { name: "revocation", run: (signal) => keepRevoked({ store, bus, clock, random, log }, signal) },
+      { name: "waker", run: (signal) => this.#waker.run(signal) },
+      { name: "rollout", run: (signal) => this.#controller.run(signal) },
+    ];
+  }
+
+  converse(nodeId: string, inbound: AsyncIterable<ConverseRequest>, signal: AbortSignal): AsyncIterable<ConverseResponse> {
+    return this.sessions.converse(nodeId, inbound, signal);
+  }
+
+  unready(): string | undefined {
+    if (!this.#isReady) return "still reading what is stored";
+    return this.#parts.bus.isConnected ? undefined : "no connection to NATS";
+  }
+
+  census(): Census {
+    const { catalog, sessions } = this;
+    const nodes = this.#view.list("Node", undefined).map(({ object }) => (object.kind === "Node" ? object.status : undefined));
+    return {
+      nodesByPhase: tally(nodes.map((status) => status?.phase ?? "Pending")),
+      nodesByHealth: tally(nodes.map((status) => status?.health ?? "unknown")),
+      rolloutsByPhase: tally([...catalog.objects("Rollout").values()].map(({ value }) => value.status?.phase ?? "Pending")),
+      liveSessions: sessions.liveCount,
+      outstandingNodes: this.#waker.outstandingCount,
+      wakesSent: this.#waker.sentCount,
+      isRestoredFromBackup: catalog.restored !== undefined,
+      storeRevision: catalog.revision,
+      isBusConnected: this.#parts.bus.isConnected,
+    };
+  }
+
+  #totals(): ReturnType<Totals> {
+    const { pulls, folded, duplicates, gaps, clones, refused } = this.#ingest.counters;
+    const { graceMs, intervalMs, loopLagMs, consumerLagMs } = this.#observer.state();
+    return {
+      report_pulls_total: { help: "Pulls from the REPORTS stream.", value: pulls },
+      reports_folded_total: { help: "Report batches folded.", value: folded },
+      reports_duplicate_total: { help: "Report batches that had come before.", value: duplicates },
+      reports_gap_total: { help: "Report batches ahead of a gap, sent again later.", value: gaps },
+      reports_clone_total: { help: "Report batches that only a cloned node can have sent.", value: clones },
+      reports_refused_total: { help: "Report batches refused.", value: refused },
+      heartbeat_interval_seconds: { help: "Interval nodes are asked to beat at.", value: intervalMs / 1000 },
+      heartbeat_grace_seconds: { help: "Silence after which a node is suspect.", value: graceMs / 1000 },
+      observer_loop_lag_seconds: { help: "Lateness of the last verdict tick.", value: loopLagMs / 1000 },
+      observer_consumer_lag_seconds: { help: "Age of the oldest own beat that has not come back.", value: consumerLagMs / 1000 },
+    };
+  }
+
+  /** Nodes that are enrolled are in the fleet, whether they were heard of or not; those whose record is gone are not. */
+  #followNodes(): void {
+    for (const nodeId of this.catalog.nodeRecords.keys()) this.fleet.add(nodeId);
+    this.catalog.onChange((changes) => {
+      for (const { key, isDeleted } of changes) {
+        if (!key.startsWith(keys.nodes)) continue;
+        const nodeId = key.slice(keys.nodes.length);
+        if (isDeleted) this.fleet.forget(nodeId);
+        else this.fleet.add(nodeId);
+      }
+    });
+  }
+
+  #lacksKinds(nodeId: string): boolean {
+    const desired = this.catalog.desired.get(nodeId)?.value;
+    const kinds = this.sessions.stepKinds(nodeId);
+    return desired !== undefined && kinds !== undefined && lackingKinds(desired, kinds).length > 0;
+  }
+
+  async #knowsMore(nodeId: string, seen: { readonly planEpoch: number; readonly generation: number }): Promise<void> {
+    const { store, clock, random, log } = this.#parts;
+    const own = this.catalog.desired.get(nodeId)?.value ?? { planEpoch: 0, generation: 0 };
+    const atMs = clock.now();
+    const record: RestoredRecord = {
+      nodeId,
+      seenEpoch: seen.planEpoch,
+      seenGeneration: seen.generation,
+      ownEpoch: own.planEpoch,
+      ownGeneration: own.generation,
+      atMs,
+    };
+    const message = `(${seen.planEpoch}, ${seen.generation}) is above our (${own.planEpoch}, ${own.generation})`;
+    const entry: AuditEntry = {
+      atMs,
+      actor: `node:${nodeId}`,
+      action: "RestoredFromBackup",
+      target: `Node/${nodeId}`,
+      outcome: "refused",
+      message,
+    };
+    try {
+      const committed = await store.commit([putJson(keys.restored, record, 0), auditOperation(entry, random)]);
+      if (committed.ok) log.error({ node: nodeId, ...seen }, "a node knows more than this store: all decisions stop");
+    } catch (error) {
+      log.error({ node: nodeId, err: error }, "could not record that a node knows more than this store");
+    }
+  }
+
+  #audit(entry: AuditEntry): void {
+    const { store, random, log } = this.#parts;
+    store.commit([auditOperation(entry, random)]).catch((error: unknown) => log.error({ err: error }, "audit record could not be written"));
+  }
+}
+
+function isValid(record: NodeRecord | undefined): boolean {
+  return record !== undefined && record.revokedAtMs === undefined;
+}
+
+function tally(values: readonly string[]): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return counts;
+}

@@ -1,0 +1,202 @@
+/** The coordinator on real parts: files, NATS, sockets. Puts them together, starts them in order and stops them in reverse. */
+import { type Clock, type Component, type Log, type Random, runGroup, systemClock, systemRandom } from "@drover/lifecycle";
+import { openEmbeddedNats } from "./bus/embedded-nats.ts";
+import { NatsBus } from "./bus/nats-bus.ts";
+import type { Config } from "./config/config.ts";
+import { type Coordinator, createCoordinator } from "./coordinator.ts";
+import { type BoundPorts, dataFiles, makeDataDirectory, writePorts } from "./data-files.ts";
+import { hostAndPort } from "./host-and-port.ts";
+import { type Authority, openAuthority } from "./identity/authority.ts";
+import { createEnrolment, type Enrolment } from "./identity/enrolment.ts";
+import { Peers } from "./identity/peers.ts";
+import { fileSnapshotStore } from "./ingest/snapshot-store.ts";
+import { createMetrics } from "./metrics/metrics.ts";
+import { MetricsServer } from "./metrics/metrics-server.ts";
+import { openSqliteReportLog } from "./reportlog/sqlite-report-log.ts";
+import { enrolmentPortService, sessionPortEnrollmentService } from "./rpc/enrollment-service.ts";
+import { Gate } from "./rpc/gate.ts";
+import { nodeSessionService } from "./rpc/node-session-service.ts";
+import { operatorService } from "./rpc/operator-service.ts";
+import { openServerIdentity } from "./rpc/server-credentials.ts";
+import { RpcServers } from "./rpc/servers.ts";
+import { openSqliteStore } from "./store/sqlite-store.ts";
+import type { Store } from "./store/store.ts";
+
+/** The configuration asks for something that this machine or this version cannot give. */
+export class CannotServe extends Error {
+  override readonly name = "CannotServe";
+}
+
+export interface ServeOptions {
+  readonly config: Config;
+  readonly log: Log;
+  readonly clock?: Clock;
+  readonly random?: Random;
+  /** Called when all ports serve. */
+  readonly onServing?: (ports: BoundPorts) => void;
+}
+
+/**
+ * Serves until the signal aborts.
+ * @throws CannotServe, NatsUnavailable, StoreUnusable with what to do about it
+ */
+export async function serve(options: ServeOptions, signal: AbortSignal): Promise<void> {
+  const { config, log, clock = systemClock, random = systemRandom } = options;
+  if (config.nats.kind === "outside") {
+    throw new CannotServe("nats.outside is not supported by this version; leave nats out to use the embedded server");
+  }
+  const files = dataFiles(config.dataDir);
+  await makeDataDirectory(files);
+  const store = openSqliteStore(files.store, { clock, historyRevisions: config.limits.storeHistory });
+  const reportLog = openSqliteReportLog(files.reportLog);
+  try {
+    const authority = await openAuthority(files.authority, clock);
+    const peers = new Peers({ store, authority, clock });
+    await peers.load();
+    const identity = await openServerIdentity({ authority, hosts: config.advertisedHosts, clock, log });
+    const nats = await openEmbeddedNats({
+      trustDir: files.natsTrust,
+      dataDir: files.nats,
+      port: config.nats.port,
+      clock,
+      random,
+      log: log.child({ component: "nats" }),
+      host: config.listen.session.host,
+      advertisedHosts: config.advertisedHosts,
+      ...(config.nats.program === undefined ? {} : { binaryPath: config.nats.program }),
+    });
+    await nats.ensureRunning();
+    const bus = new NatsBus({
+      urls: [nats.localUrl],
+      caPem: nats.caPem,
+      clock,
+      random,
+      log: log.child({ component: "bus" }),
+      user: () => nats.coordinatorUser(),
+      revokeUser: (publicKey, atMs) => nats.revokeUser(publicKey, atMs),
+    });
+    let ports: BoundPorts | undefined;
+    const endpointOf = (port: keyof BoundPorts): string => hostAndPort(config.advertisedHosts[0]!, ports?.[port] ?? 0);
+    const coordinator = createCoordinator({
+      store,
+      reportLog,
+      bus,
+      clock,
+      random,
+      log,
+      snapshotStore: fileSnapshotStore(files.snapshot),
+      enrolment: () => ({ caPin: authority.pin, endpoint: endpointOf("enrolment") }),
+      keptAuditRecords: config.limits.auditRecords,
+      keptReports: { ageMs: config.reportLog.maxAgeMs, bytes: config.reportLog.maxBytes },
+    });
+    const serving: Component = {
+      name: "ports",
+      run: async (ended) => {
+        await Promise.race([coordinator.ready, aborted(ended)]);
+        if (ended.aborted) return;
+        const doors = openDoors({ config, log, clock, random, store, authority, peers, identity, nats, coordinator }, () =>
+          endpointOf("session"),
+        );
+        const bound = await doors.listen();
+        ports = bound;
+        writePorts(files, bound);
+        log.info({ ...bound, hosts: config.advertisedHosts, caPin: authority.pin }, "serving");
+        options.onServing?.(bound);
+        await doors.run(ended);
+      },
+    };
+    await runGroup(
+      [
+        { name: "nats", run: (ended) => nats.run(ended) },
+        { name: "bus", run: (ended) => bus.run(ended) },
+        { name: "peers", run: (ended) => peers.run(ended) },
+        { name: "identity", run: (ended) => identity.run(ended) },
+        { name: "coordinator", run: (ended) => coordinator.run(ended) },
+        serving,
+      ],
+      signal,
+    );
+  } finally {
+    await reportLog.close();
+    await store.close();
+  }
+}
+
+interface DoorParts {
+  readonly config: Config;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly store: Store;
+  readonly authority: Authority;
+  readonly peers: Peers;
+  readonly identity: Awaited<ReturnType<typeof openServerIdentity>>;
+  readonly nats: Awaited<ReturnType<typeof openEmbeddedNats>>;
+  readonly coordinator: Coordinator;
+}
+
+/** gRPC and metrics: bound together, ended together, gRPC first. */
+function openDoors(parts: DoorParts, sessionEndpoint: () => string) {
+  const { config, log, clock, random, store, authority, peers, identity, nats, coordinator } = parts;
+  const rpcLog = log.child({ component: "rpc" });
+  const gate = new Gate({ peers, store, clock, random, log: rpcLog });
+  const streams = { live: gate.live, clock, log: rpcLog };
+  const enrolment = whenBound(() =>
+    createEnrolment({ store, authority, nats, clock, random, log: rpcLog, sessionEndpoint: sessionEndpoint() }),
+  );
+  const servers = new RpcServers({
+    sessionAddress: config.listen.session,
+    enrolmentAddress: config.listen.enrolment,
+    gate,
+    clock,
+    log: rpcLog,
+    mutualTls: identity.mutualTls(),
+    serverTls: identity.serverTls(),
+    limits: config.limits,
+    nodeSession: nodeSessionService({
+      ...streams,
+      gate,
+      converse: ({ nodeId }, inbound, signal) => coordinator.converse(nodeId, inbound, signal),
+    }),
+    operator: operatorService({ ...streams, gate, calls: coordinator.operator }),
+    renewal: sessionPortEnrollmentService({ enrolment, peers, log: rpcLog }),
+    enrolment: enrolmentPortService({ enrolment, log: rpcLog }),
+  });
+  const metrics = createMetrics({ census: () => coordinator.census(), totals: coordinator.totals, liveCalls: () => gate.live.count });
+  const metricsServer = new MetricsServer({ ...config.listen.metrics, metrics, unready: () => coordinator.unready(), log });
+  return {
+    async listen(): Promise<BoundPorts> {
+      const metricsPort = await metricsServer.listen();
+      const { sessionPort, enrolmentPort } = await servers.listen();
+      return { session: sessionPort, enrolment: enrolmentPort, metrics: metricsPort };
+    },
+    async run(signal: AbortSignal): Promise<void> {
+      const ended = new AbortController();
+      const metricsEnded = metricsServer.run(ended.signal);
+      servers.setServing(true);
+      await aborted(signal);
+      coordinator.sessions.stop();
+      await servers.stop();
+      ended.abort();
+      await metricsEnded;
+    },
+  };
+}
+
+/** What enrolled machines are told is known once the ports are bound, which is before anybody can ask. */
+function whenBound(create: () => Enrolment): Enrolment {
+  let created: Enrolment | undefined;
+  const enrolment = (): Enrolment => (created ??= create());
+  return {
+    enroll: (request, from) => enrolment().enroll(request, from),
+    renew: (peer, request) => enrolment().renew(peer, request),
+    recover: (request, from) => enrolment().recover(request, from),
+  };
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
