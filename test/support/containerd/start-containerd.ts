@@ -2,6 +2,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { ContainerdClient } from "../../../agent/src/host/containerd/containerd-client.ts";
 import { eventually, type SpawnedProgram, spawnProgram } from "../../testbed/program.ts";
 
 export interface ContainerdOptions {
@@ -41,13 +42,11 @@ export async function startContainerd(options: ContainerdOptions = {}): Promise<
     program = await spawnProgram("/usr/bin/setpriv", [...args, programPath, "-c", join(directory, "config.toml")], {
       logFile: join(directory, "log"),
     });
-    await eventually("containerd serves", 30_000, async () => (await program.log()).includes("containerd successfully booted"));
+    await criReady(socketPath);
   };
   const kill = async (): Promise<void> => {
     program.signal("SIGKILL");
     await program.ended;
-    // What it said before must not be taken for the next one's word.
-    await writeFile(join(directory, "log"), "");
   };
   const stop = async (): Promise<void> => {
     await program.stop(5000);
@@ -71,6 +70,17 @@ export async function startContainerd(options: ContainerdOptions = {}): Promise<
     start,
     stop,
   };
+}
+
+/** containerd says that it has booted before CRI has recovered its state; until then CRI refuses every call. */
+async function criReady(socketPath: string): Promise<void> {
+  const client = new ContainerdClient({ socketPath });
+  try {
+    const { signal } = new AbortController();
+    await eventually("CRI is served", 30_000, async () => (await client.criStatus(signal)).isReady);
+  } finally {
+    client.close();
+  }
 }
 
 async function writeHosts(directory: string, host: string, urls: readonly string[]): Promise<void> {

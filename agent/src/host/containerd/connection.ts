@@ -124,7 +124,8 @@ export class Connection {
 }
 
 function codeOf(code: status): ContainerdErrorCode {
-  if (code === status.UNAVAILABLE || code === status.CANCELLED) return "Unavailable";
+  // grpc-js calls a write to a socket whose server was killed INTERNAL (EPIPE); containerd's own errors are others.
+  if (code === status.UNAVAILABLE || code === status.CANCELLED || code === status.INTERNAL) return "Unavailable";
   if (code === status.DEADLINE_EXCEEDED) return "DeadlineExceeded";
   if (code === status.NOT_FOUND) return "NotFound";
   if (code === status.ALREADY_EXISTS) return "AlreadyExists";
