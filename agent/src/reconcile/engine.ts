@@ -30,7 +30,7 @@ export class Engine {
 
   static async open(parts: EngineParts): Promise<Engine> {
     const held = await parts.state.readFile("conditions.json");
-    return new Engine(parts, held === undefined ? [] : (JSON.parse(held.toString()) as ConditionBook));
+    return new Engine(parts, held === undefined ? [] : bookIn(held.toString(), parts.log));
   }
 
   get journal(): JournalState {
@@ -88,8 +88,10 @@ export class Engine {
     this.#cancelled = { planEpoch: pair.planEpoch, generation: pair.generation };
   }
 
+  /** The accepted plan is to be ended by the next apply. */
   get isCancelled(): boolean {
-    return this.#cancelled !== undefined;
+    const { accepted } = this.journal;
+    return accepted !== undefined && this.#isCancelled(accepted);
   }
 
   /** Applies the accepted plan from where it stands until it ends; returns when there is nothing more to do now. */
@@ -286,6 +288,18 @@ export class Engine {
   #event(pair: Pair | undefined, body: Parameters<typeof eventOf>[2]): ReturnType<typeof eventOf> {
     return eventOf(this.#parts.clock.now(), pair, body);
   }
+}
+
+/** What was told can be told again: a file that cannot be read is no reason to stop. */
+function bookIn(text: string, log: EngineParts["log"]): ConditionBook {
+  try {
+    const book: unknown = JSON.parse(text);
+    if (Array.isArray(book)) return book as ConditionBook;
+  } catch {
+    // Said below.
+  }
+  log.warn({}, "conditions.json is unreadable: conditions are told anew");
+  return [];
 }
 
 function decodeKept(kept: { readonly plan: string }): Plan {

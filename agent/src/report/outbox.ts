@@ -110,7 +110,7 @@ export class Outbox implements Reporter {
       if (isRoutine(event) && this.isPressed) this.#drop(event);
       else this.#take(event);
     }
-    if (this.#pending.length >= this.#limits.maxEvents || this.#pendingBytes >= this.#limits.maxBytes) void this.flush();
+    if (this.#pending.length >= this.#limits.maxEvents || this.#pendingBytes >= this.#limits.maxBytes) this.flush().catch(toldByRun);
     else if (this.#pending.length > 0) this.#pacing.wantSeal();
   }
 
@@ -128,7 +128,7 @@ export class Outbox implements Reporter {
         { ackedSeq: seq, nextSeq: this.#log.nextSequence },
         "outbox is older than what was acknowledged: starting a new one",
       );
-      void this.#inTurn(() => this.#startAnew(Number.POSITIVE_INFINITY)).then(() => this.#publish());
+      this.#inTurn(() => this.#startAnew(Number.POSITIVE_INFINITY)).then(() => this.#publish(), toldByRun);
       return;
     }
     if (seq > this.#acked) {
@@ -136,10 +136,10 @@ export class Outbox implements Reporter {
       this.#published = Math.max(this.#published, seq);
       this.#pacing.acknowledged(this.#published > this.#acked);
       const log = this.#log;
-      void this.#inTurn(async () => {
+      this.#inTurn(async () => {
         if (log === this.#log) await log.trimThrough(seq);
         this.#tellRoom();
-      });
+      }).catch(toldByRun);
       this.#publish();
     } else if (seq === this.#acked && this.#published > this.#acked) {
       this.#pacing.wantResendSoon();
@@ -278,6 +278,9 @@ export class Outbox implements Reporter {
     return done;
   }
 }
+
+/** A failure of durable state is what run throws; who only noted something does not hear of it. */
+function toldByRun(): void {}
 
 function logName(epoch: string): string {
   return `outbox-${epoch}`;
