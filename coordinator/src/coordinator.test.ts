@@ -1,0 +1,336 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { seededRandom, silentLog, VirtualClock } from "@drover/lifecycle";
+import {
+  type ApplyPlan,
+  type ConverseRequest,
+  type ConverseResponse,
+  decodePlan,
+  type Event,
+  Heartbeat,
+  Hello,
+  type Plan,
+  PlanOutcome,
+  ReportBatch,
+} from "@drover/proto";
+import type { NodeSet, Rollout } from "@drover/api";
+import type { AgentPort } from "./bus/agent-port.ts";
+import { memoryBus, type MemoryBus } from "./bus/memory-bus.ts";
+import { type Coordinator, createCoordinator } from "./coordinator.ts";
+import { Channel } from "./dispatch/channel.ts";
+import { memorySnapshotStore } from "./ingest/snapshot-store.ts";
+import type { NodeRecord } from "./records.ts";
+import { Refused } from "./refusal.ts";
+import { memoryReportLog } from "./reportlog/memory-report-log.ts";
+import { keys } from "./store/keys.ts";
+import { memoryStore } from "./store/memory-store.ts";
+import type { Store } from "./store/store.ts";
+import { putJson } from "./store/values.ts";
+
+const NODE_A = "aaaaaaaaaa";
+const NODE_B = "bbbbbbbbbb";
+
+class World {
+  readonly clock = new VirtualClock();
+  readonly store: Store = memoryStore();
+  readonly bus: MemoryBus = memoryBus(this.clock, seededRandom(7));
+  readonly ended = new AbortController();
+  readonly coordinator: Coordinator = createCoordinator({
+    store: this.store,
+    bus: this.bus,
+    reportLog: memoryReportLog(),
+    snapshotStore: memorySnapshotStore(),
+    clock: this.clock,
+    random: seededRandom(1),
+    log: silentLog,
+  });
+  running: Promise<void> = Promise.resolve();
+  readonly agents = new Map<string, Agent>();
+
+  async start(): Promise<void> {
+    this.running = this.coordinator.run(this.ended.signal);
+    await this.clock.advance(100);
+    await this.coordinator.ready;
+  }
+
+  async enrol(nodeId: string, name: string): Promise<Agent> {
+    const record: Partial<NodeRecord> = { nodeId, name, enrolledAtMs: this.clock.now(), natsPublicKey: "U", recoveredSerials: [] };
+    const metadata = {
+      name,
+      uid: nodeId,
+      labels: { role: "web" },
+      generation: 1,
+      creationTimestamp: new Date(this.clock.now()).toISOString(),
+    };
+    const object = { apiVersion: "drover.dev/v1alpha1", kind: "Node", metadata, spec: {} };
+    await this.store.commit([putJson(keys.node(nodeId), record, 0), putJson(keys.object("Node", name), object, 0)]);
+    const agent = new Agent(nodeId, this);
+    this.agents.set(nodeId, agent);
+    return agent;
+  }
+
+  apply(object: object) {
+    return this.coordinator.operator.resources.apply(
+      { json: Buffer.from(JSON.stringify(object)), expectedResourceVersion: 0, actor: "operator:test" },
+      false,
+    );
+  }
+
+  rollout(name: string): Rollout | undefined {
+    return this.coordinator.operator.view.see("Rollout", name)?.object as Rollout | undefined;
+  }
+
+  /** Time passes, and every agent beats each second. */
+  async pass(ms: number): Promise<void> {
+    for (let passed = 0; passed < ms; passed += 1_000) {
+      for (const agent of this.agents.values()) agent.beat();
+      await this.clock.advance(1_000);
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.ended.abort();
+    await this.clock.advance(1_000);
+    await this.running;
+    for (const { connected } of this.agents.values()) await connected;
+    await this.store.close();
+  }
+}
+
+/** As much of an agent as the coordinator can see. */
+class Agent {
+  readonly nodeId: string;
+  readonly plans: Plan[] = [];
+  stepKinds = ["sysctl", "containerd", "images"];
+  acted = 0;
+  readonly port: AgentPort;
+  readonly connected: Promise<void>;
+  #beats = 0;
+  #reports = 0;
+  readonly #world: World;
+
+  constructor(nodeId: string, world: World) {
+    this.nodeId = nodeId;
+    this.#world = world;
+    this.port = world.bus.agentPort(nodeId);
+    this.connected = this.port.run(world.ended.signal);
+  }
+
+  beat(): void {
+    this.port.publishHeartbeat(Heartbeat.encode({ seq: ++this.#beats, observedGeneration: this.acted, stateDigest: 0, flags: 1 }).finish());
+  }
+
+  converse(processId = Buffer.alloc(16, 1), accepted = { epoch: this.acted > 0 ? 1 : 0, generation: this.acted }) {
+    const inbound = new Channel<ConverseRequest>(100);
+    const hello = Hello.fromPartial({
+      processId,
+      stepKinds: this.stepKinds,
+      acceptedEpoch: accepted.epoch,
+      acceptedGeneration: accepted.generation,
+    });
+    inbound.push({ body: { $case: "hello", value: hello } });
+    const heard: ConverseResponse[] = [];
+    let failure: unknown;
+    const ended = (async () => {
+      try {
+        for await (const response of this.#world.coordinator.converse(this.nodeId, inbound, this.#world.ended.signal)) heard.push(response);
+      } catch (error) {
+        failure = error;
+      }
+    })();
+    return { inbound, heard, ended, failure: () => failure };
+  }
+
+  /** Fetches what is desired, as if it had been woken, and enforces it. */
+  async obey(outcome: PlanOutcome = PlanOutcome.PLAN_OUTCOME_ENFORCED): Promise<Plan | undefined> {
+    const session = this.converse();
+    await this.#world.clock.advance(50);
+    const instruction = session.heard.find(({ body }) => body?.$case === "applyPlan")?.body?.value as ApplyPlan | undefined;
+    const decoded = instruction?.signedPlan === undefined ? undefined : decodePlan(instruction.signedPlan.plan);
+    const plan = decoded?.ok ? decoded.plan : undefined;
+    if (plan !== undefined) {
+      this.plans.push(plan);
+      const { planEpoch, generation } = plan;
+      session.inbound.push({ body: { $case: "planAnswer", value: { planEpoch, generation, accepted: true, reason: "", message: "" } } });
+      this.acted = generation;
+      this.report(plan, outcome);
+    }
+    session.inbound.push({ body: { $case: "idle", value: {} } });
+    await this.#world.clock.advance(50);
+    await session.ended;
+    return plan;
+  }
+
+  report({ planEpoch, generation, revision }: Plan, outcome: PlanOutcome): void {
+    const event = (body: Event["body"]): Event => ({ atMs: this.#world.clock.now(), planEpoch, generation, body });
+    const finished = { revision, outcome, reason: "", message: "", failedStep: "" };
+    const batch = ReportBatch.fromPartial({
+      nodeId: this.nodeId,
+      outboxEpoch: Buffer.alloc(8, 5),
+      seq: ++this.#reports,
+      events: [event({ $case: "planAccepted", value: { revision } }), event({ $case: "planFinished", value: finished })],
+    });
+    this.port.publishReport(ReportBatch.encode(batch).finish());
+  }
+}
+
+const profile = (somaxconn: number) => ({
+  apiVersion: "drover.dev/v1alpha1",
+  kind: "NodeProfile",
+  metadata: { name: "web" },
+  spec: { sysctl: { values: { "net.core.somaxconn": somaxconn } } },
+});
+const set = {
+  apiVersion: "drover.dev/v1alpha1",
+  kind: "NodeSet",
+  metadata: { name: "web" },
+  spec: { selector: { matchLabels: { role: "web" } }, profile: "web" },
+};
+
+describe("the coordinator on ports in memory", () => {
+  let world: World;
+  afterEach(() => world.stop());
+
+  async function fleetOfTwo(): Promise<{ readonly a: Agent; readonly b: Agent }> {
+    world = new World();
+    await world.start();
+    const a = await world.enrol(NODE_A, "a");
+    const b = await world.enrol(NODE_B, "b");
+    await world.pass(2_000);
+    return { a, b };
+  }
+
+  it("moves nothing by a profile alone; a set makes the rollout, and nodes move one by one", async () => {
+    const { a, b } = await fleetOfTwo();
+    expect(await world.apply(profile(4096))).toMatchObject({ ok: true, outcome: "created", rollouts: [] });
+    await world.pass(2_000);
+    expect(world.coordinator.catalog.desired.size).toBe(0);
+
+    expect(await world.apply(set)).toMatchObject({ ok: true, outcome: "created", rollouts: ["web-1"], affectedNodes: 2 });
+    await world.pass(2_000);
+    expect([...world.coordinator.catalog.desired.keys()]).toEqual([NODE_A]);
+    expect(world.rollout("web-1")?.status?.waiting).toMatchObject([
+      { node: "a", reason: "InChange" },
+      { node: "b", reason: "BudgetSpent" },
+    ]);
+
+    expect(await a.obey()).toMatchObject({ nodeId: NODE_A, planEpoch: 1, generation: 1 });
+    await world.pass(2_000);
+    expect([...world.coordinator.catalog.desired.keys()].sort()).toEqual([NODE_A, NODE_B]);
+    await b.obey();
+    await world.pass(2_000);
+    expect(world.rollout("web-1")?.status).toMatchObject({ phase: "Complete", updated: 2, total: 2 });
+    const shown = world.coordinator.operator.view.see("NodeSet", "web")?.object as NodeSet;
+    expect(shown.status).toMatchObject({ nodes: 2, updated: 2, inSync: 2 });
+
+    // Applied again: nothing to do. Changed: another rollout, another generation.
+    expect(await world.apply(set)).toMatchObject({ outcome: "unchanged", rollouts: [] });
+    expect(await world.apply(profile(8192))).toMatchObject({ outcome: "configured", rollouts: ["web-2"] });
+    await world.pass(2_000);
+    expect(world.rollout("web-1")?.status?.phase).toBe("Superseded");
+    expect(await a.obey()).toMatchObject({ generation: 2 });
+  });
+
+  it("sends nothing to an agent that lacks a step kind, and says so", async () => {
+    const { a } = await fleetOfTwo();
+    await world.apply(profile(4096));
+    await world.apply(set);
+    await world.pass(2_000);
+    a.stepKinds = ["images"];
+    expect(await a.obey()).toBeUndefined();
+    await world.pass(2_000);
+    expect(world.rollout("web-1")?.status?.waiting[0]).toMatchObject({ node: "a", reason: "Unsupported" });
+    // Nothing is in change there: the next node may move.
+    expect(world.coordinator.catalog.desired.has(NODE_B)).toBe(true);
+  });
+
+  it("stops deciding when a node knows more than the store, until that is accepted", async () => {
+    const { a } = await fleetOfTwo();
+    const session = a.converse(Buffer.alloc(16, 1), { epoch: 3, generation: 9 });
+    await world.clock.advance(100);
+    session.inbound.close();
+    await world.apply(profile(4096));
+    await world.apply(set);
+    await world.pass(2_000);
+    expect(world.coordinator.catalog.desired.size).toBe(0);
+    expect(world.rollout("web-1")?.status).toMatchObject({ phase: "Stopped", reason: "RestoredFromBackup" });
+    const shown = world.coordinator.operator.view.see("NodeSet", "web")?.object as NodeSet;
+    expect(shown.status?.conditions).toContainEqual(expect.objectContaining({ type: "RestoredFromBackup", status: "True" }));
+  });
+
+  it("keeps the older of two live sessions and raises the clone alarm", async () => {
+    const { a } = await fleetOfTwo();
+    const older = a.converse(Buffer.alloc(16, 1));
+    await world.clock.advance(100);
+    const newcomer = a.converse(Buffer.alloc(16, 2));
+    await world.clock.advance(100);
+    await newcomer.ended;
+    expect((newcomer.failure() as Refused).refusal.reason).toBe("CloneSuspected");
+    expect(world.coordinator.sessions.isLive(NODE_A)).toBe(true);
+    const shown = world.coordinator.operator.view.see("Node", "a")?.object;
+    expect(shown?.status).toMatchObject({ conditions: expect.arrayContaining([expect.objectContaining({ type: "CloneSuspected" })]) });
+    older.inbound.push({ body: { $case: "idle", value: {} } });
+    await world.clock.advance(100);
+    await older.ended;
+    expect(world.coordinator.sessions.isLive(NODE_A)).toBe(false);
+  });
+
+  it("wakes a node until it has acted, ever more slowly", async () => {
+    const { a } = await fleetOfTwo();
+    const wakes: number[] = [];
+    a.port.onToNode(({ body }) => {
+      if (body?.$case === "wake") wakes.push(world.clock.monotonicMs());
+    });
+    await world.apply(profile(4096));
+    await world.apply(set);
+    await world.pass(60_000);
+    expect(wakes.length).toBeGreaterThanOrEqual(3);
+    expect(wakes.length).toBeLessThan(8);
+    await a.obey();
+    const before = wakes.length;
+    await world.pass(60_000);
+    expect(wakes.length).toBe(before);
+  });
+
+  it("refuses to delete what is in use, and shows two sets that want one node", async () => {
+    await fleetOfTwo();
+    await world.apply(profile(4096));
+    await world.apply(set);
+    const { resources, view } = world.coordinator.operator;
+    const request = { kind: "NodeProfile", name: "web", expectedResourceVersion: 0, actor: "operator:test" } as const;
+    expect(await resources.remove(request, false)).toMatchObject({ ok: false, reason: "InUse" });
+    await world.clock.advance(5_000);
+    expect(await world.apply({ ...set, metadata: { name: "also" } })).toMatchObject({
+      ok: true,
+      warnings: [expect.stringContaining("NodeSet/web"), expect.anything()],
+    });
+    const also = view.see("NodeSet", "also")?.object as NodeSet;
+    expect(also.status).toMatchObject({
+      nodes: 0,
+      conditions: expect.arrayContaining([expect.objectContaining({ type: "SelectorConflict" })]),
+    });
+  });
+
+  it("lets a watcher see stored changes and computed status alike", async () => {
+    const { a } = await fleetOfTwo();
+    const events: string[] = [];
+    const ended = new AbortController();
+    const watching = (async () => {
+      const request = { kind: "Node", selector: undefined, name: "a", fromRevision: 0 } as const;
+      for await (const event of world.coordinator.operator.watch(request, ended.signal)) {
+        const phase = event.type === "bookmark" || event.object.kind !== "Node" ? "" : event.object.status?.phase;
+        events.push(`${event.type} ${phase}`.trim());
+      }
+    })();
+    await world.clock.advance(100);
+    expect(events).toEqual(["added Pending", "bookmark"]);
+    await world.apply(profile(4096));
+    await world.apply(set);
+    await world.pass(2_000);
+    await a.obey();
+    await world.pass(2_000);
+    expect(events).toContain("modified Applying");
+    expect(events.at(-1)).toBe("modified InSync");
+    ended.abort();
+    await watching;
+  });
+});
