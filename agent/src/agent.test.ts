@@ -211,6 +211,19 @@ describe("an agent", () => {
     await world.stop();
   });
 
+  it("opens no second session for what the open one has brought meanwhile", async () => {
+    const world = new World();
+    world.start();
+    await world.clock.advance(20_000);
+    world.desired = planOf(1);
+    world.wake(1, { delayMs: 100 });
+    await world.clock.advance(150);
+    world.wake(1, { delayMs: 2_000, sessionWanted: false });
+    await world.clock.advance(20_000);
+    expect(saidKinds(world).filter((kind) => kind === "hello").length).toBe(2);
+    await world.stop();
+  });
+
   it("learns of a plan by its slow poll when the wake-up is lost, sooner while NATS is down", async () => {
     for (const [isBusUp, withinMs] of [
       [true, 800_000],

@@ -27,6 +27,8 @@ export class ConversationLoop {
   readonly #parts: ConversationLoopParts;
   readonly #bell: Bell;
   #openAtMs: number;
+  /** The generation that openAtMs is for; undefined: for a poll, or for more than a generation. */
+  #openFor: number | undefined;
   /** Polls keep to the backoff; a wake-up, which proves that somebody is there, does not. */
   #pollNotBeforeMs = 0;
   #failed = 0;
@@ -49,7 +51,7 @@ export class ConversationLoop {
 
   wake({ generation, delayMs, sessionWanted }: Wake): void {
     if (!sessionWanted && this.#parts.knows(generation)) return;
-    this.#openBy(this.#parts.clock.monotonicMs() + delayMs);
+    this.#openBy(this.#parts.clock.monotonicMs() + delayMs, sessionWanted ? undefined : generation);
   }
 
   /** Wake-ups may have been lost, or do not arrive any more. */
@@ -69,6 +71,11 @@ export class ConversationLoop {
         continue;
       }
       this.#openAtMs = Number.POSITIVE_INFINITY;
+      if (this.#openFor !== undefined && this.#parts.knows(this.#openFor)) {
+        // It came by the session that was open when this wake-up arrived.
+        this.#openBy(this.#nextPollMs());
+        continue;
+      }
       this.#isOpen = true;
       try {
         await hold(signal);
@@ -83,6 +90,7 @@ export class ConversationLoop {
         log.warn({ err: error, failed: this.#failed, delayMs: Math.round(delayMs) }, "session with the coordinator failed");
         // A wake-up that came meanwhile does not shorten this: that coordinator is in trouble.
         this.#openAtMs = clock.monotonicMs() + delayMs;
+        this.#openFor = undefined;
         this.#pollNotBeforeMs = this.#openAtMs;
       } finally {
         this.#isOpen = false;
@@ -95,8 +103,10 @@ export class ConversationLoop {
     return clock.monotonicMs() + jittered(random, isBusConnected() ? intervals.pollMs : intervals.pollWithoutBusMs, 0.3);
   }
 
-  #openBy(atMs: number): void {
-    if (atMs >= this.#openAtMs) return;
+  #openBy(atMs: number, generation?: number): void {
+    const isEarlier = atMs < this.#openAtMs;
+    if (isEarlier || generation === undefined) this.#openFor = generation;
+    if (!isEarlier) return;
     this.#openAtMs = atMs;
     this.#bell.ring();
   }
