@@ -134,6 +134,7 @@ export class Engine {
       isNewerOpen,
       signal,
     });
+    this.#parts.log.info({ generation: enforced.generation, steps: bound.length, open: [...this.#openDrift.keys()] }, "drift scan ended");
   }
 
   /** What this plan would change here; reads only. */
