@@ -18,13 +18,13 @@ import { memoryBus, type MemoryBus } from "./bus/memory-bus.ts";
 import { type Coordinator, createCoordinator } from "./coordinator.ts";
 import { Channel } from "./dispatch/channel.ts";
 import { memorySnapshotStore } from "./ingest/snapshot-store.ts";
-import type { NodeRecord } from "./records.ts";
+import type { DesiredNode, NodeRecord } from "./records.ts";
 import { Refused } from "./refusal.ts";
 import { memoryReportLog } from "./reportlog/memory-report-log.ts";
 import { keys } from "./store/keys.ts";
 import { memoryStore } from "./store/memory-store.ts";
 import type { Store } from "./store/store.ts";
-import { putJson } from "./store/values.ts";
+import { putJson, readJson } from "./store/values.ts";
 
 const NODE_A = "aaaaaaaaaa";
 const NODE_B = "bbbbbbbbbb";
@@ -33,23 +33,30 @@ class World {
   readonly clock = new VirtualClock();
   readonly store: Store = memoryStore();
   readonly bus: MemoryBus = memoryBus(this.clock, seededRandom(7));
+  readonly reportLog = memoryReportLog();
+  readonly snapshotStore = memorySnapshotStore();
+  /** Of the whole world. */
   readonly ended = new AbortController();
-  readonly coordinator: Coordinator = createCoordinator({
-    store: this.store,
-    bus: this.bus,
-    reportLog: memoryReportLog(),
-    snapshotStore: memorySnapshotStore(),
-    clock: this.clock,
-    random: seededRandom(1),
-    log: silentLog,
-  });
+  coordinator!: Coordinator;
+  #life = new AbortController();
   running: Promise<void> = Promise.resolve();
   readonly agents = new Map<string, Agent>();
 
   async start(): Promise<void> {
-    this.running = this.coordinator.run(this.ended.signal);
+    const { store, bus, clock, reportLog, snapshotStore } = this;
+    this.#life = new AbortController();
+    this.coordinator = createCoordinator({ store, bus, reportLog, snapshotStore, clock, random: seededRandom(1), log: silentLog });
+    this.running = this.coordinator.run(this.#life.signal);
     await this.clock.advance(100);
     await this.coordinator.ready;
+  }
+
+  /** Another coordinator process on the same store, log and bus. */
+  async restart(): Promise<void> {
+    this.#life.abort();
+    await this.clock.advance(1_000);
+    await this.running;
+    await this.start();
   }
 
   async enrol(nodeId: string, name: string): Promise<Agent> {
@@ -79,6 +86,11 @@ class World {
     return this.coordinator.operator.view.see("Rollout", name)?.object as Rollout | undefined;
   }
 
+  currentPhase(): string | undefined {
+    const rollouts = this.coordinator.operator.view.list("Rollout", undefined).map(({ object }) => object as Rollout);
+    return rollouts.find(({ status }) => status?.phase !== "Superseded")?.status?.phase;
+  }
+
   /** Time passes, and every agent beats each second. */
   async pass(ms: number): Promise<void> {
     for (let passed = 0; passed < ms; passed += 1_000) {
@@ -88,6 +100,7 @@ class World {
   }
 
   async stop(): Promise<void> {
+    this.#life.abort();
     this.ended.abort();
     await this.clock.advance(1_000);
     await this.running;
@@ -332,5 +345,38 @@ describe("the coordinator on ports in memory", () => {
     expect(events.at(-1)).toBe("modified InSync");
     ended.abort();
     await watching;
+  });
+
+  it.each([1, 2, 3, 4, 5])("I3: keeps to the budget through restarts, failures and new profiles at random (seed %i)", async (seed) => {
+    world = new World();
+    await world.start();
+    const random = seededRandom(seed);
+    const pick = (count: number): number => Math.floor(random.unit() * count);
+    const agents: Agent[] = [];
+    for (const letter of "abcdef") agents.push(await world.enrol(letter.repeat(10), letter));
+    await world.pass(2_000);
+    await world.apply(profile(1024));
+    await world.apply({ ...set, spec: { ...set.spec, strategy: { maxUnavailable: 2 } } });
+    for (let step = 0; step < 40; step += 1) {
+      const chance = pick(10);
+      if (chance === 0) await world.restart();
+      else if (chance === 1) await world.apply(profile(1024 + pick(5)));
+      else if (chance < 8)
+        await agents[pick(6)]!.obey(pick(8) === 0 ? PlanOutcome.PLAN_OUTCOME_REJECTED : PlanOutcome.PLAN_OUTCOME_ENFORCED);
+      await world.pass(pick(3) * 1_000);
+      const { entries } = await world.store.list(keys.allDesired);
+      const inChange = entries.filter((entry) => {
+        const { nodeId, generation } = readJson(entry) as DesiredNode;
+        return world.agents.get(nodeId)!.acted !== generation;
+      });
+      expect(inChange.length).toBeLessThanOrEqual(2);
+    }
+    // Whatever happened: one more change, and everybody gets there.
+    await world.apply(profile(65_535));
+    for (let round = 0; round < 40 && world.currentPhase() !== "Complete"; round += 1) {
+      for (const agent of agents) await agent.obey();
+      await world.pass(1_000);
+    }
+    expect(world.currentPhase()).toBe("Complete");
   });
 });

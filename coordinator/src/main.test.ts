@@ -5,6 +5,7 @@ import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { credentials, makeGenericClientConstructor, Metadata, type ServiceError, status } from "@grpc/grpc-js";
+import { service as health } from "grpc-health-check";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { parse } from "yaml";
 import { systemClock } from "@drover/lifecycle";
@@ -330,6 +331,27 @@ describe("the process drover-coordinator", () => {
     expect(await get("/metrics")).toMatch(/^drover_nodes\{phase="Revoked"\} 1$/m);
   });
 
+  it("answers grpc health checks on both ports, and lists its services by reflection", async () => {
+    const context = await operator("harriet", "viewer");
+    const tls = credentials.createSsl(Buffer.from(context.caPem), Buffer.from(context.keyPem), Buffer.from(context.certificatePem));
+    for (const [port, service] of [
+      [ports.session, "drover.v1.Operator"],
+      [ports.enrolment, "drover.v1.Enrollment"],
+    ] as const) {
+      const client = new (makeGenericClientConstructor(health, "Health"))(`localhost:${port}`, tls);
+      const check = new Promise((resolve) => {
+        (client as unknown as { check(request: object, callback: (error: unknown, answer: unknown) => void): void }).check(
+          { service },
+          (error, answer) => resolve(error ?? answer),
+        );
+      });
+      expect(await check).toMatchObject({ status: "SERVING" });
+      client.close();
+    }
+    const reflected = await reflect(`localhost:${ports.session}`, tls);
+    expect(reflected).toContain("drover.v1.NodeSession");
+  });
+
   it("finds itself in order, beside the running process", () => {
     const doctor = command("doctor");
     expect(doctor.stdout).toMatch(/^ok +NATS credentials +accepted by /m);
@@ -351,6 +373,25 @@ describe("the process drover-coordinator", () => {
     expect(await exited).toBe(0);
   });
 });
+
+/** list_services, by hand: field 7 of the request; the answer's text holds the names. */
+function reflect(endpoint: string, tls: ReturnType<typeof credentials.createSsl>): Promise<string> {
+  const bytes = (value: Buffer): Buffer => value;
+  const codec = { requestSerialize: bytes, requestDeserialize: bytes, responseSerialize: bytes, responseDeserialize: bytes };
+  const path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+  const service = { info: { path, requestStream: true, responseStream: true, ...codec } };
+  const client = new (makeGenericClientConstructor(service, "Reflection"))(endpoint, tls);
+  return new Promise((resolve, reject) => {
+    const stream = (client as unknown as { info(): import("@grpc/grpc-js").ClientDuplexStream<Buffer, Buffer> }).info();
+    stream.once("data", (answer: Buffer) => {
+      resolve(answer.toString("latin1"));
+      stream.end();
+      client.close();
+    });
+    stream.on("error", reject);
+    stream.write(Buffer.from([0x3a, 0x01, 0x2a]));
+  });
+}
 
 function garbage(): Promise<Answer> {
   const raw = { path: "/drover.v1.Operator/GetObject", requestStream: false, responseStream: false };
