@@ -323,6 +323,44 @@ describe("the coordinator on ports in memory", () => {
     });
   });
 
+  it("wakes a node for its logs, and gives up on one that does not come", async () => {
+    const { a } = await fleetOfTwo();
+    const chunks: string[] = [];
+    const ended = new AbortController();
+    const fetching = (async () => {
+      for await (const chunk of world.coordinator.sessions.collectLogs(NODE_A, { step: "sysctl", maxBytes: 1000 }, ended.signal))
+        chunks.push(chunk.toString());
+    })();
+    await world.clock.advance(10);
+    // Hello and Idle in one breath: the node has nothing to do, and does not know yet what it was woken for.
+    const session = a.converse();
+    session.inbound.push({ body: { $case: "idle", value: {} } });
+    await world.clock.advance(50);
+    const asked = session.heard.find(({ body }) => body?.$case === "collectLogs")?.body;
+    if (asked?.$case !== "collectLogs") throw new Error("the node was not asked for its logs");
+    const { requestId } = asked.value;
+    session.inbound.push({
+      body: { $case: "logChunk", value: { requestId, offset: 0, chunk: Buffer.from("one "), last: false, reason: "" } },
+    });
+    session.inbound.push({
+      body: { $case: "logChunk", value: { requestId, offset: 4, chunk: Buffer.from("two"), last: true, reason: "" } },
+    });
+    await world.clock.advance(50);
+    await fetching;
+    expect(chunks.join("")).toBe("one two");
+    session.inbound.push({ body: { $case: "idle", value: {} } });
+    await world.clock.advance(50);
+    await session.ended;
+
+    const failing = world.coordinator.sessions.dryRun(NODE_B, { plan: Buffer.alloc(0), signatures: [] }, ended.signal);
+    const outcome = failing.then(
+      () => "answered",
+      (error: unknown) => (error instanceof Refused ? error.refusal.reason : String(error)),
+    );
+    await world.pass(31_000);
+    expect(await outcome).toBe("Unreachable");
+  });
+
   it("lets a watcher see stored changes and computed status alike", async () => {
     const { a } = await fleetOfTwo();
     const events: string[] = [];

@@ -25,6 +25,8 @@ export class Session {
   #accepted: Pair;
   #offered: Pair = { planEpoch: 0, generation: 0 };
   #isAnswerAwaited = false;
+  /** Those who woke the node and are about to ask. */
+  #expectedRequests = 0;
   #heardAtMs: number;
 
   constructor(nodeId: string, hello: Hello, clock: Clock) {
@@ -40,9 +42,9 @@ export class Session {
     return this.#accepted;
   }
 
-  /** Whether something was sent that the node has not answered. */
+  /** Whether something was sent that the node has not answered, or is about to be. */
   get isBusy(): boolean {
-    return this.#isAnswerAwaited || this.#logs.size > 0 || this.#dryRuns.size > 0;
+    return this.#isAnswerAwaited || this.#expectedRequests > 0 || this.#logs.size > 0 || this.#dryRuns.size > 0;
   }
 
   send(body: NonNullable<ConverseResponse["body"]>): void {
@@ -64,7 +66,13 @@ export class Session {
     if (answer.accepted && isOlder(this.#accepted, pair)) this.#accepted = pair;
   }
 
+  /** The node was woken for this many requests: an Idle that comes before them does not close the session. */
+  expectRequests(count: number): void {
+    this.#expectedRequests += count;
+  }
+
   expectLogs(requestId: string): Channel<LogChunk> {
+    this.#expectedRequests = Math.max(0, this.#expectedRequests - 1);
     const chunks = new Channel<LogChunk>(CAPACITY);
     this.#logs.set(requestId, chunks);
     return chunks;
@@ -75,6 +83,7 @@ export class Session {
   }
 
   expectDryRun(requestId: string): Promise<DryRunResult> {
+    this.#expectedRequests = Math.max(0, this.#expectedRequests - 1);
     const answer = new Promise<DryRunResult>((resolve, reject) => this.#dryRuns.set(requestId, { resolve, reject }));
     // Whoever asked may have given up already.
     answer.catch(() => undefined);

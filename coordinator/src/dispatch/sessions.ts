@@ -202,7 +202,9 @@ export class Sessions {
     if (isOlder(known, session.accepted)) events.knowsMore(session.nodeId, session.accepted);
     else this.#instruct(session);
     events.changed(session.nodeId);
-    for (const arrived of this.#arrivals.get(session.nodeId) ?? []) arrived();
+    const waiting = [...(this.#arrivals.get(session.nodeId) ?? [])];
+    session.expectRequests(waiting.length);
+    for (const arrived of waiting) arrived();
   }
 
   #instruct(session: Session): void {
