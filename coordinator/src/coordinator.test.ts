@@ -268,6 +268,16 @@ describe("the coordinator on ports in memory", () => {
     expect(world.rollout("web-1")?.status).toMatchObject({ phase: "Stopped", reason: "RestoredFromBackup" });
     const shown = world.coordinator.operator.view.see("NodeSet", "web")?.object as NodeSet;
     expect(shown.status?.conditions).toContainEqual(expect.objectContaining({ type: "RestoredFromBackup", status: "True" }));
+
+    // Accepted: a higher epoch, and a while to learn.
+    await world.store.commit([
+      putJson(keys.epoch, { planEpoch: 4, acceptedAtMs: world.clock.now() }),
+      { type: "delete", key: keys.restored },
+    ]);
+    await world.pass(50_000);
+    expect(world.coordinator.catalog.desired.size).toBe(0);
+    await world.pass(12_000);
+    expect(world.coordinator.catalog.desired.get(NODE_A)?.value).toMatchObject({ planEpoch: 4, generation: 1 });
   });
 
   it("keeps the older of two live sessions and raises the clone alarm", async () => {

@@ -87,7 +87,7 @@ export async function acceptRestored(config: Config): Promise<number> {
       message: `plan epoch ${planEpoch}`,
     } as const;
     const committed = await store.commit([
-      putJson(keys.epoch, { planEpoch }, epoch?.revision ?? 0),
+      putJson(keys.epoch, { planEpoch, acceptedAtMs: clock.now() }, epoch?.revision ?? 0),
       { type: "delete", key: keys.restored, expectedRevision: restored.revision },
       auditOperation(entry, random),
     ]);

@@ -78,6 +78,12 @@ export class Catalog {
     return stored === undefined ? { value: 1, revision: 0 } : { value: stored.value.planEpoch, revision: stored.revision };
   }
 
+  /** When somebody last accepted that the store is an old backup, Unix milliseconds; undefined: never. */
+  get restoreAcceptedAtMs(): number | undefined {
+    const stored = this.#map(keys.coordinator).get("epoch") as Stored<{ acceptedAtMs?: number }> | undefined;
+    return stored?.value.acceptedAtMs;
+  }
+
   get restored(): Stored<RestoredRecord> | undefined {
     return this.#map(keys.coordinator).get("restored") as Stored<RestoredRecord> | undefined;
   }

@@ -24,6 +24,8 @@ import { fleetNode, rolloutInput } from "./situation.ts";
 const PASS_INTERVAL_MS = 100;
 /** Looked at again although nothing was noticed. */
 const RESYNC_MS = 30_000;
+/** Longer than a grace period of all but the largest fleets. */
+const LEARNING_MS = 60_000;
 const MAX_DECISIONS_PER_COMMIT = 90;
 const MAX_WAITING_SHOWN = 200;
 const CATCH_UP_DEADLINE_MS = 10_000;
@@ -97,9 +99,20 @@ export class RolloutController {
     for (const { value: set } of catalog.objects("NodeSet").values()) {
       const rollout = currentRollout(set.metadata.name, rollouts);
       if (rollout === undefined) continue;
-      if (catalog.restored === undefined) await this.#advance(set, rollout);
-      else await this.#standStill(rollout, restoredText(catalog.restored.value));
+      const obstruction = this.#obstruction();
+      if (obstruction === undefined) await this.#advance(set, rollout);
+      else await this.#standStill(rollout, obstruction);
     }
+  }
+
+  /** Why nothing at all is decided. After an old backup was accepted, nodes first tell which of them are in change. */
+  #obstruction(): string | undefined {
+    const { catalog, clock } = this.#parts;
+    if (catalog.restored !== undefined) return restoredText(catalog.restored.value);
+    const untilMs = (catalog.restoreAcceptedAtMs ?? -Infinity) + LEARNING_MS;
+    if (clock.now() >= untilMs) return undefined;
+    this.#askAgainAtMs = untilMs;
+    return "an old backup was accepted; learning which nodes are in change before anything is decided";
   }
 
   async #advance(set: NodeSet, rollout: Rollout): Promise<void> {

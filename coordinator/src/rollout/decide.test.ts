@@ -123,6 +123,16 @@ describe("a rollout, told as a story", () => {
     await transcript("superseded-half-way", play);
   });
 
+  it("moves nodes that enforce what a restored backup has forgotten one by one, too", async () => {
+    const play = new FleetPlay(["a", "b"]);
+    enforceOneByOne(play);
+    play.say("the store is restored from an old backup; both nodes enforce generation 9");
+    for (const node of play.nodes.values()) node.observed = { ...node.observed!, generation: 9 };
+    play.supersede("A");
+    enforceOneByOne(play);
+    await transcript("restored-from-backup", play);
+  });
+
   it("takes along who joins late", async () => {
     const play = new FleetPlay([]);
     play.decide();

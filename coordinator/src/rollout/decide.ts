@@ -155,6 +155,8 @@ function standingOf(node: FleetNode, rollout: RolloutInput, now: number): Standi
   if (desired === undefined) return { is: "behind" };
   const isRevision = desired.revision === rollout.revision;
   const isOurs = isRevision && desired.rollout === rollout.name;
+  // From before a restored backup: it enforces something that we have forgotten, and is not in change.
+  if (observed?.outcome === "enforced" && isBeyond(observed, desired)) return { is: "behind" };
   const deadlineMs = desired.decidedAtMs + rollout.progressDeadlineMs;
   const hasActed = observed !== undefined && observed.planEpoch === desired.planEpoch && observed.generation === desired.generation;
   const outcome = hasActed ? observed.outcome : "none";
@@ -176,6 +178,11 @@ function standingOf(node: FleetNode, rollout: RolloutInput, now: number): Standi
       return { is: "failed", isOurs, isRetried: true, message: `ProgressDeadlineExceeded: ${message}` };
     }
   }
+}
+
+function isBeyond(observed: FleetObserved, desired: FleetDesired): boolean {
+  if (observed.planEpoch !== desired.planEpoch) return observed.planEpoch > desired.planEpoch;
+  return observed.generation > desired.generation;
 }
 
 /** The agent tries a failed generation again on its own: it is in change until it is enforced or undone. Nothing is sent to a node with an obstacle. */

@@ -21,7 +21,7 @@ export const keys = {
   /** OperatorRecord by name. */
   operator: (name: string): string => `operators/${name}`,
   operators: "operators/",
-  /** {planEpoch}. */
+  /** {planEpoch, acceptedAtMs?: when an old backup was accepted last}. */
   epoch: "coordinator/epoch",
   /** RestoredRecord; there while decisions stand still. */
   restored: "coordinator/restored",
