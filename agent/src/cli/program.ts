@@ -1,5 +1,5 @@
 /** The command line: what may be typed, and the exit codes: 0 ok, 1 failed, 2 usage; diff: 0 same, 1 differs, 2 error. */
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { DEFAULT_CONFIG_PATH } from "../config/agent-config.ts";
 import { agentVersion } from "../version.ts";
 
@@ -79,6 +79,6 @@ export async function runProgram(args: readonly string[], around: Surroundings):
 function oneOf(...values: readonly string[]): (value: string) => string {
   return (value) => {
     if (values.includes(value)) return value;
-    throw new CommanderError(2, "drover.format", `must be one of ${values.join(", ")}`);
+    throw new InvalidArgumentError(`It must be one of ${values.join(", ")}.`);
   };
 }
