@@ -147,6 +147,45 @@ describe("an outbox", () => {
     expect(outbox.unacknowledged).toBe(1);
   });
 
+  it("goes on in a new epoch, once, when the coordinator has lost what it had acknowledged", async () => {
+    const clock = new VirtualClock();
+    let receiver = new Receiver();
+    let toldAgain = 0;
+    const bus: Bus = {
+      isConnected: true,
+      publishReport(payload) {
+        const ack = receiver.receive(payload);
+        clock.setTimer(10, () => outbox.takeAck(ack));
+        return true;
+      },
+    };
+    const outbox = await open({ clock, state: new MemoryStateDirectory(), bus, onRoomAgain: () => (toldAgain += 1) });
+    const { epoch } = outbox;
+    for (let number = 1; number <= 5; number += 1) await outbox.record([result(number)]);
+    await clock.advance(100);
+    expect(outbox.unacknowledged).toBe(0);
+    receiver = new Receiver();
+    for (let number = 6; number <= 20; number += 1) await outbox.record([result(number)]);
+    await clock.advance(10_000);
+    expect(numbers(receiver.folded)).toEqual(Array.from({ length: 15 }, (_, index) => 6 + index));
+    expect([outbox.unacknowledged, outbox.epoch.equals(epoch), toldAgain]).toEqual([0, false, 1]);
+  });
+
+  it("stays in its epoch when an ack comes late", async () => {
+    const clock = new VirtualClock();
+    const bus = { isConnected: true, publishReport: () => true };
+    const outbox = await open({ clock, state: new MemoryStateDirectory(), bus });
+    const { epoch } = outbox;
+    for (let number = 1; number <= 5; number += 1) await outbox.record([result(number)]);
+    outbox.takeAck({ outboxEpoch: epoch, seq: 4 });
+    outbox.takeAck({ outboxEpoch: epoch, seq: 3 });
+    await clock.advance(60_000);
+    outbox.takeAck({ outboxEpoch: epoch, seq: 4 });
+    outbox.takeAck({ outboxEpoch: epoch, seq: 2 });
+    await outbox.flush();
+    expect(outbox.epoch.equals(epoch)).toBe(true);
+  });
+
   it("I5: delivers every recorded event once and in order under losses, duplicates, late acks and restarts", async () => {
     const action = fc.oneof(
       { weight: 4, arbitrary: fc.record({ kind: fc.constant("record" as const) }) },

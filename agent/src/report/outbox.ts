@@ -19,7 +19,7 @@ export interface OutboxParts {
   /** Default 64 MiB. */
   readonly maxBytes?: number;
   readonly limits?: BatchLimits;
-  /** Reports were dropped and there is room again: tell all that can be observed. */
+  /** Reports were dropped and there is room again, or the coordinator lost them: tell all that can be observed. */
   readonly onRoomAgain?: () => void;
 }
 
@@ -30,6 +30,8 @@ const RELIEVED_SHARE = 0.5;
 const WINDOW_BATCHES = 256;
 const WINDOW_BYTES = 512 * 2 ** 10;
 const MIN_BATCH_BYTES = 2 ** 10;
+/** A late ack is not later than this. */
+const LOWER_ACKS_MS = 2_500;
 const FILE = "outbox.json";
 
 interface OutboxFile {
@@ -46,6 +48,10 @@ export class Outbox implements Reporter {
   readonly #fatal = Promise.withResolvers<never>();
   #limits: BatchLimits;
   #epoch: Buffer;
+  /** Already being left: each batch under way is answered with the same ack. */
+  #leftEpoch: Buffer | undefined;
+  /** Monotonic; no ack since was as high as what is freed. */
+  #lowerSinceMs: number | undefined;
   #log: DurableLog;
   #pending: Event[] = [];
   #pendingBytes = 0;
@@ -124,13 +130,14 @@ export class Outbox implements Reporter {
     if (!this.#epoch.equals(outboxEpoch)) return;
     if (seq >= this.#log.nextSequence) {
       // The coordinator has seen what this outbox never held: our state was put back to an older one.
-      this.#parts.log.warn(
-        { ackedSeq: seq, nextSeq: this.#log.nextSequence },
-        "outbox is older than what was acknowledged: starting a new one",
-      );
-      this.#inTurn(() => this.#startAnew(Number.POSITIVE_INFINITY)).then(() => this.#publish(), toldByRun);
+      this.#leaveEpoch({ ackedSeq: seq, nextSeq: this.#log.nextSequence }, "outbox is older than what was acknowledged");
       return;
     }
+    if (seq < this.#acked) {
+      this.#takeLowerAck(seq);
+      return;
+    }
+    this.#lowerSinceMs = undefined;
     if (seq > this.#acked) {
       this.#acked = seq;
       this.#published = Math.max(this.#published, seq);
@@ -170,6 +177,29 @@ export class Outbox implements Reporter {
     } finally {
       this.#pacing.stop();
     }
+  }
+
+  /** One may be late. When all are lower, the coordinator has lost what is freed here, and would wait for it for ever. */
+  #takeLowerAck(seq: number): void {
+    const nowMs = this.#parts.clock.monotonicMs();
+    this.#lowerSinceMs ??= nowMs;
+    if (nowMs - this.#lowerSinceMs >= LOWER_ACKS_MS) {
+      this.#leaveEpoch({ ackedSeq: seq, freedSeq: this.#acked }, "the coordinator has lost what it had acknowledged");
+    } else if (this.unacknowledged > 0) this.#pacing.wantResendSoon();
+  }
+
+  /** Nothing can go on in this epoch: what is left goes into a new one, and all that can be observed is told again. */
+  #leaveEpoch(fields: Readonly<Record<string, number>>, sentence: string): void {
+    const left = this.#epoch;
+    if (this.#leftEpoch === left) return;
+    this.#leftEpoch = left;
+    this.#parts.log.warn(fields, sentence);
+    this.#inTurn(async () => {
+      if (this.#epoch === left) await this.#startAnew(Number.POSITIVE_INFINITY);
+    }).then(() => {
+      this.#publish();
+      this.#parts.onRoomAgain?.();
+    }, toldByRun);
   }
 
   #take(event: Event): void {
@@ -227,6 +257,7 @@ export class Outbox implements Reporter {
     this.#log = next;
     this.#acked = 0;
     this.#published = 0;
+    this.#lowerSinceMs = undefined;
     this.#hasDropped ||= kept.gap !== undefined;
     log.warn({ droppedEvents: kept.gap?.droppedEvents ?? 0, keptEvents: kept.events.length }, "outbox was started anew");
     await old.close();

@@ -165,6 +165,14 @@ export class FleetState implements FleetView {
     return snapshot.row;
   }
 
+  /** The reports behind them are lost: every outbox starts from nothing. */
+  forgetCursors(): void {
+    for (const entry of this.#entries.values()) {
+      entry.cursors = [];
+      entry.encoded = undefined;
+    }
+  }
+
   #entry(nodeId: string): Entry {
     const known = this.#entries.get(nodeId);
     if (known !== undefined) return known;

@@ -209,4 +209,35 @@ describe("ingest", () => {
     expect([...third.fleet.nodes()]).toEqual(before);
     await third.stop();
   });
+
+  it("shows what it knew when its log is lost, asks outboxes for new ones, and counts nothing twice or as old after the next kill", async () => {
+    world = new World();
+    const [old, next] = [world.outbox(NODES[0]!), world.outbox(NODES[0]!)];
+    const first = await world.start();
+    for (let count = 0; count < 10; count++) {
+      old.write();
+      await world.clock.advance(100);
+    }
+    expect(old.acked).toBe(10);
+    await first.stop();
+    world.bus.loseAll();
+    const reportLog = memoryReportLog();
+    const second = await world.start({ reportLog });
+    const snapshot = await world.snapshotStore.read();
+    expect(second.fleet.node(NODES[0]!)?.observedGeneration).toBe(10);
+    old.write();
+    for (let count = 0; count < 12; count++) next.write();
+    await world.clock.advance(1_000);
+    expect([old.acked, next.acked]).toEqual([10, 12]);
+    await second.stop();
+    // As after a kill: no snapshot since the start.
+    await world.snapshotStore.write(snapshot!);
+    const third = await world.start({ reportLog });
+    expect(third.fleet.node(NODES[0]!)?.observedGeneration).toBe(12);
+    next.write();
+    await world.clock.advance(1_000);
+    expect(next.acked).toBe(13);
+    expect((await countReports(reportLog)).get(`${NODES[0]}/${next.epoch.toString("hex")}`)).toEqual({ count: 13, first: 1, last: 13 });
+    await third.stop();
+  });
 });

@@ -70,8 +70,17 @@ class ReportIngest implements Ingest {
     this.#snapshotRow = bytes === undefined ? 0 : fleet.restore(bytes);
     if (bytes !== undefined && this.#snapshotRow === 0)
       log.warn({}, "the fleet snapshot could not be read; replaying the whole report log");
+    const isLogLost = this.#snapshotRow > 0 && (await this.#hasLost(this.#snapshotRow));
+    if (isLogLost) {
+      // What nodes are shown to be stays; how far their outboxes were taken is true of the lost log only.
+      log.error({ snapshotRow: this.#snapshotRow }, "the report log is older than the fleet snapshot: outboxes are asked for anew");
+      fleet.forgetCursors();
+      this.#snapshotRow = 0;
+    }
     this.#row = this.#snapshotRow;
     await this.#replay();
+    // Until it is replaced, the next start would take rows of the new log for old ones.
+    if (isLogLost) await this.#snapshot();
     log.info({ snapshotRow: this.#snapshotRow, row: this.#row, nodes: fleet.size }, "fleet recovered");
   }
 
@@ -144,6 +153,12 @@ class ReportIngest implements Ingest {
         break;
     }
     return folded;
+  }
+
+  /** Pruning always leaves the last row, and all after a snapshot. */
+  async #hasLost(row: number): Promise<boolean> {
+    for await (const _ of this.#options.reportLog.read(row - 1)) return false;
+    return true;
   }
 
   /** The same folding without acks and audit records: those were given when the row was written. */
