@@ -7,13 +7,13 @@ import { pino } from "pino";
 import { NatsUnavailable } from "./bus/nats-listen.ts";
 import { buildProgram, CommandFailed, ConfigurationRefused } from "./cli.ts";
 import { LocalRefusal } from "./local-commands.ts";
-import { CannotServe, serve } from "./serve.ts";
+import { serve } from "./serve.ts";
 import { StoreUnusable } from "./store/sqlite-store.ts";
 
 const printError = (line: string): void => void process.stderr.write(`${line}\n`);
 
 /** What an operator can do something about: its message is enough. */
-const EXPECTED = [CannotServe, LocalRefusal, NatsUnavailable, StoreUnusable];
+const EXPECTED = [LocalRefusal, NatsUnavailable, StoreUnusable];
 
 const program = buildProgram({
   env: process.env,

@@ -1,13 +1,15 @@
 /** The coordinator on real parts: files, NATS, sockets. Puts them together, starts them in order and stops them in reverse. */
 import { type Clock, type Component, type Log, type Random, runGroup, systemClock, systemRandom } from "@drover/lifecycle";
-import { openEmbeddedNats } from "./bus/embedded-nats.ts";
+import { type EmbeddedNats, openEmbeddedNats } from "./bus/embedded-nats.ts";
 import { NatsBus } from "./bus/nats-bus.ts";
+import { openOutsideNats, type OutsideNats } from "./bus/outside-nats.ts";
 import type { Config } from "./config/config.ts";
 import { type Coordinator, createCoordinator } from "./coordinator.ts";
-import { type BoundPorts, dataFiles, makeDataDirectory, writePorts } from "./data-files.ts";
+import { type BoundPorts, type DataFiles, dataFiles, makeDataDirectory, writePorts } from "./data-files.ts";
 import { hostAndPort } from "./host-and-port.ts";
 import { type Authority, openAuthority } from "./identity/authority.ts";
 import { createEnrolment, type Enrolment } from "./identity/enrolment.ts";
+import type { NatsCredentialIssuer } from "./identity/nats-credential-issuer.ts";
 import { Peers } from "./identity/peers.ts";
 import { fileSnapshotStore } from "./ingest/snapshot-store.ts";
 import { createMetrics } from "./metrics/metrics.ts";
@@ -22,11 +24,6 @@ import { RpcServers } from "./rpc/servers.ts";
 import { openSqliteStore } from "./store/sqlite-store.ts";
 import type { Store } from "./store/store.ts";
 
-/** The configuration asks for something that this machine or this version cannot give. */
-export class CannotServe extends Error {
-  override readonly name = "CannotServe";
-}
-
 export interface ServeOptions {
   readonly config: Config;
   readonly log: Log;
@@ -38,13 +35,10 @@ export interface ServeOptions {
 
 /**
  * Serves until the signal aborts.
- * @throws CannotServe, NatsUnavailable, StoreUnusable with what to do about it
+ * @throws NatsUnavailable, StoreUnusable with what to do about it
  */
 export async function serve(options: ServeOptions, signal: AbortSignal): Promise<void> {
   const { config, log, clock = systemClock, random = systemRandom } = options;
-  if (config.nats.kind === "outside") {
-    throw new CannotServe("nats.outside is not supported by this version; leave nats out to use the embedded server");
-  }
   const files = dataFiles(config.dataDir);
   await makeDataDirectory(files);
   const store = openSqliteStore(files.store, { clock, historyRevisions: config.limits.storeHistory });
@@ -54,20 +48,9 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
     const peers = new Peers({ store, authority, clock });
     await peers.load();
     const identity = await openServerIdentity({ authority, hosts: config.advertisedHosts, clock, log });
-    const nats = await openEmbeddedNats({
-      trustDir: files.natsTrust,
-      dataDir: files.nats,
-      port: config.nats.port,
-      clock,
-      random,
-      log: log.child({ component: "nats" }),
-      host: config.listen.session.host,
-      advertisedHosts: config.advertisedHosts,
-      ...(config.nats.program === undefined ? {} : { binaryPath: config.nats.program }),
-    });
-    await nats.ensureRunning();
+    const nats = await openNats(config, files, { clock, random, log: log.child({ component: "nats" }) });
     const bus = new NatsBus({
-      urls: [nats.localUrl],
+      urls: nats.busUrls,
       caPem: nats.caPem,
       clock,
       random,
@@ -122,6 +105,26 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
   }
 }
 
+/** The server that the coordinator brings along, running; or a cluster that is somebody else's, not asked yet. */
+async function openNats(
+  config: Config,
+  files: DataFiles,
+  ports: { readonly clock: Clock; readonly random: Random; readonly log: Log },
+): Promise<EmbeddedNats | OutsideNats> {
+  if (config.nats.kind === "outside") return openOutsideNats({ ...config.nats, trustDir: files.natsTrust, ...ports });
+  const embedded = await openEmbeddedNats({
+    trustDir: files.natsTrust,
+    dataDir: files.nats,
+    port: config.nats.port,
+    host: config.listen.session.host,
+    advertisedHosts: config.advertisedHosts,
+    ...(config.nats.program === undefined ? {} : { binaryPath: config.nats.program }),
+    ...ports,
+  });
+  await embedded.ensureRunning();
+  return embedded;
+}
+
 interface DoorParts {
   readonly config: Config;
   readonly log: Log;
@@ -131,7 +134,7 @@ interface DoorParts {
   readonly authority: Authority;
   readonly peers: Peers;
   readonly identity: Awaited<ReturnType<typeof openServerIdentity>>;
-  readonly nats: Awaited<ReturnType<typeof openEmbeddedNats>>;
+  readonly nats: NatsCredentialIssuer;
   readonly coordinator: Coordinator;
 }
 

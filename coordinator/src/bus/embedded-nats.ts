@@ -89,6 +89,10 @@ export class EmbeddedNats implements NatsCredentialIssuer {
     this.localUrl = urlOf(this.#host === "0.0.0.0" || this.#host === "::" ? "127.0.0.1" : this.#host, settings.port);
   }
 
+  get busUrls(): readonly string[] {
+    return [this.localUrl];
+  }
+
   /** Of the running server; undefined: none known. */
   get pid(): number | undefined {
     return this.#record !== undefined && isAlive(this.#record) ? this.#record.pid : undefined;

@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { nodePermissions } from "@drover/proto";
+import { z } from "zod";
 import { base32, type Nkey } from "./nkey.ts";
 
 /** The largest message a node may publish, in bytes; the same limit that ingest sets. */
@@ -17,13 +18,18 @@ export interface AccountStorage {
   readonly maxDiskBytes: number;
 }
 
-/** Self-signed; names the account whose users may speak to the server itself. */
-export function operatorJwt(operator: Nkey, systemAccount: string, issuedAtMs: number): string {
+/** Self-signed; names the account whose users may speak to the server itself, and the keys that may sign accounts beside its own. */
+export function operatorJwt(operator: Nkey, systemAccount: string, issuedAtMs: number, signingKeys: readonly string[] = []): string {
   return encode(operator, {
     sub: operator.publicKey,
     name: "drover",
     issuedAtMs,
-    nats: { type: "operator", version: 2, system_account: systemAccount },
+    nats: {
+      type: "operator",
+      version: 2,
+      system_account: systemAccount,
+      ...(signingKeys.length === 0 ? {} : { signing_keys: signingKeys }),
+    },
   });
 }
 
@@ -38,6 +44,8 @@ export function accountJwt(
     readonly name: string;
     readonly storage: AccountStorage | undefined;
     readonly revocations: Readonly<Record<string, number>>;
+    /** Keys that may sign its users beside its own. */
+    readonly signingKeys?: readonly string[];
   },
   issuedAtMs: number,
 ): string {
@@ -69,6 +77,7 @@ export function accountJwt(
         disk_max_stream_bytes: storage?.maxDiskBytes ?? 0,
         max_bytes_required: false,
       },
+      ...(account.signingKeys === undefined ? {} : { signing_keys: account.signingKeys }),
       default_permissions: { pub: {}, sub: {} },
       revocations: account.revocations,
     },
@@ -118,6 +127,40 @@ export function nodeClaims(nodeId: string, publicKey: string, notAfterMs: number
     maxPayloadBytes: NODE_MAX_PAYLOAD_BYTES,
     notAfterMs,
   };
+}
+
+/** An account's JWT as somebody else made it: what is asked of it here; all else is kept as it is. */
+const accountClaims = z.looseObject({
+  iss: z.string(),
+  sub: z.string(),
+  iat: z.number(),
+  name: z.string().default(""),
+  nats: z.looseObject({
+    revocations: z.record(z.string(), z.number()).default({}),
+    // A key with a scope stands as an object.
+    signing_keys: z.array(z.union([z.string(), z.looseObject({ key: z.string() })])).default([]),
+    limits: z.looseObject({ streams: z.number().default(0), disk_storage: z.number().default(0), mem_storage: z.number().default(0) }),
+  }),
+});
+export type AccountClaims = z.infer<typeof accountClaims>;
+
+/** Reads, and does not verify: whoever hands it out did. @throws when it is no account's JWT */
+export function readAccountJwt(jwt: string): AccountClaims {
+  return accountClaims.parse(JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString()));
+}
+
+/** The same account with more users revoked, for good. @param operator the operator's own key or one of its signing keys */
+export function withRevocations(operator: Nkey, jwt: string, users: Iterable<string>, issuedAtMs: number): string {
+  const { sub, name, nats } = readAccountJwt(jwt);
+  const revocations = { ...nats.revocations, ...revokedForGood(users) };
+  return encode(operator, { sub, name, issuedAtMs, nats: { ...nats, revocations } });
+}
+
+/** 1 January 9999: whatever JWT such a user shows, also one issued later by mistake, is void. */
+const FOR_GOOD_SECONDS = 253_370_764_800;
+
+export function revokedForGood(users: Iterable<string>): Readonly<Record<string, number>> {
+  return Object.fromEntries([...users].map((user) => [user, FOR_GOOD_SECONDS]));
 }
 
 interface Claims {

@@ -7,10 +7,10 @@ const BINARY_CANDIDATES = ["/usr/sbin/nats-server", "/usr/bin/nats-server", "/us
 /** Below the kernel's range for outgoing connections: a port that is ours stays free while the server restarts. */
 const CHOSEN_PORTS = { from: 20_000, to: 32_000 };
 
-/** The embedded server cannot run as things are; the message says what to do. */
+/** NATS cannot be used as things are; the message says what to do. */
 export class NatsUnavailable extends Error {
   override readonly name = "NatsUnavailable";
-  readonly reason: "ServerMissing" | "PortTaken" | "DidNotStart";
+  readonly reason: "ServerMissing" | "PortTaken" | "DidNotStart" | "CredentialsUnusable";
 
   constructor(reason: NatsUnavailable["reason"], message: string) {
     super(message);

@@ -5,14 +5,12 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { makePrivateDirectory, readIfThere, writeDurably } from "./durable-file.ts";
-import { type AccountStorage, accountJwt, nodeClaims, operatorJwt, userJwt } from "./nats-jwt.ts";
+import { type AccountStorage, accountJwt, nodeClaims, operatorJwt, revokedForGood, userJwt } from "./nats-jwt.ts";
 import { isPublicNkey, Nkey, type NkeyRole } from "./nkey.ts";
+import { openRevokedUsers, type RevokedUsers } from "./revoked-users.ts";
 
 const SEEDS = "nats-seeds.json";
-const REVOCATIONS = "nats-revocations.json";
-
-/** 1 January 9999: whatever JWT this user shows, also one issued later by mistake, is void. */
-const FOR_GOOD_SECONDS = 253_370_764_800;
+export const REVOCATIONS = "nats-revocations.json";
 
 const ROLES = {
   operator: "operator",
@@ -24,7 +22,6 @@ const ROLES = {
 type KeyName = keyof typeof ROLES;
 
 const seedsFile = z.record(z.enum(Object.keys(ROLES) as [KeyName, ...KeyName[]]), z.string());
-const revocationsFile = z.record(z.string(), z.object({ atMs: z.number() }));
 
 /** Who connects: a JWT and the seed that proves its key. */
 export interface NatsUser {
@@ -33,20 +30,13 @@ export interface NatsUser {
 }
 
 export class NatsTrust {
-  readonly #dir: string;
   readonly #keys: Readonly<Record<KeyName, Nkey>>;
-  readonly #revoked: Map<string, { readonly atMs: number }>;
+  readonly #revoked: RevokedUsers;
   readonly #now: () => number;
 
-  constructor(
-    dir: string,
-    keys: Readonly<Record<KeyName, Nkey>>,
-    revoked: ReadonlyMap<string, { readonly atMs: number }>,
-    now: () => number,
-  ) {
-    this.#dir = dir;
+  constructor(keys: Readonly<Record<KeyName, Nkey>>, revoked: RevokedUsers, now: () => number) {
     this.#keys = keys;
-    this.#revoked = new Map(revoked);
+    this.#revoked = revoked;
     this.#now = now;
   }
 
@@ -63,7 +53,7 @@ export class NatsTrust {
   }
 
   accountJwt(storage: AccountStorage): string {
-    const revocations = Object.fromEntries([...this.#revoked.keys()].map((user) => [user, FOR_GOOD_SECONDS]));
+    const revocations = revokedForGood(this.#revoked.users);
     return accountJwt(this.#keys.operator, { publicKey: this.accountId, name: "drover", storage, revocations }, this.#now());
   }
 
@@ -95,10 +85,7 @@ export class NatsTrust {
 
   /** Durable when it returns; the server learns it from accountJwt(). */
   revoke(publicKey: string, atMs: number): void {
-    if (!isPublicNkey("user", publicKey)) throw new Error("not the public key of a NATS user");
-    if (this.#revoked.has(publicKey)) return;
-    this.#revoked.set(publicKey, { atMs });
-    writeDurably(join(this.#dir, REVOCATIONS), JSON.stringify(Object.fromEntries(this.#revoked)));
+    this.#revoked.add(publicKey, atMs);
   }
 
   #user(account: Nkey, key: Nkey, name: string): NatsUser {
@@ -114,9 +101,7 @@ export function openNatsTrust(dir: string, now: () => number = Date.now): NatsTr
   makePrivateDirectory(dir);
   const kept = readIfThere(join(dir, SEEDS));
   const keys = kept === undefined ? createKeys(dir) : readKeys(parse(join(dir, SEEDS), kept, seedsFile));
-  const revoked = readIfThere(join(dir, REVOCATIONS));
-  const entries = revoked === undefined ? {} : parse(join(dir, REVOCATIONS), revoked, revocationsFile);
-  return new NatsTrust(dir, keys, new Map(Object.entries(entries)), now);
+  return new NatsTrust(keys, openRevokedUsers(join(dir, REVOCATIONS)), now);
 }
 
 function createKeys(dir: string): Record<KeyName, Nkey> {

@@ -32,6 +32,7 @@ export type NatsConfig =
       readonly accountSigningKeyFile: string;
       readonly systemUserCredsFile: string;
       readonly caFile: string;
+      readonly operatorSigningKeyFile?: string | undefined;
     };
 
 export type ConfigLoading = { readonly ok: true; readonly config: Config } | { readonly ok: false; readonly problems: readonly Problem[] };

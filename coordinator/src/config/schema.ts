@@ -60,9 +60,12 @@ const nats = z
       .strictObject({
         urls: z.array(natsUrl).min(1, "must name at least one server"),
         accountId: z.string().regex(/^A[A-Z2-7]{55}$/, "must be the public key of a NATS account, 56 characters from A"),
-        accountSigningKeyFile: absolutePath,
-        systemUserCredsFile: absolutePath,
-        caFile: absolutePath,
+        accountSigningKeyFile: absolutePath.describe("Seed of a signing key of that account, without a scope; signs the users of nodes."),
+        systemUserCredsFile: absolutePath.describe("Creds of a user of the system account."),
+        caFile: absolutePath.describe("PEM that the servers' certificates are verified by."),
+        operatorSigningKeyFile: absolutePath
+          .optional()
+          .describe("Seed of a signing key of the NATS operator; left out: revoked nodes cannot be cut from NATS at once."),
       })
       .optional(),
   })
