@@ -1,4 +1,4 @@
 /** Real containerd and registries for tests, each on its own directory and port, none outliving the test. */
-export { type ContainerdOptions, type RunningContainerd, startContainerd } from "./start-containerd.ts";
-export { type MirrorOptions, type RunningMirror, startMirror } from "./start-mirror.ts";
+export { type RunningContainerd, startContainerd } from "./start-containerd.ts";
+export { type RunningMirror, startMirror } from "./start-mirror.ts";
 export { type RunningRegistry, startRegistry } from "./start-registry.ts";
