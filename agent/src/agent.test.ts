@@ -166,7 +166,9 @@ class World {
   }
 }
 
-const saidKinds = (world: World): (string | undefined)[] => world.said.map((message) => message.body?.$case);
+/** Progress aside: how much of it there is, is up to the steps. */
+const saidKinds = (world: World): (string | undefined)[] =>
+  world.said.map((message) => message.body?.$case).filter((kind) => kind !== "progress");
 
 describe("an agent", () => {
   it("greets, takes a plan, enforces it, reports that, says that it is idle, and beats the new generation at once", async () => {
@@ -175,6 +177,8 @@ describe("an agent", () => {
     world.start();
     await world.clock.advance(8_000);
     expect(saidKinds(world)).toEqual(["hello", "planAnswer", "idle"]);
+    const shown = world.said.flatMap(({ body }) => (body?.$case === "progress" ? [`${body.value.step} ${body.value.phase}`] : []));
+    expect(shown).toEqual(["sysctl 1", "sysctl 2", "sysctl 3"]);
     expect(world.host.kernel.value("vm.swappiness")).toBe("1");
     expect(world.events("planFinished")).toMatchObject([{ outcome: 1, revision: "r1" }]);
     expect(world.events("facts")).toMatchObject([{ hostname: "h" }]);

@@ -11,6 +11,7 @@ import { type BoundStep, boundSteps, type EngineParts, removalOf } from "./engin
 import { eventOf, planFinished, stepResult, stepStarted } from "./events.ts";
 import { type AcceptedPlan, comparePairs, isUnfinished, type JournalState, type Pair, type PlanEnding } from "./journal-state.ts";
 import { stepMemory } from "./memory.ts";
+import { stepBegun, stepOver } from "./step-progress.ts";
 import { failureOf, isFatal, runStep, type StepRun, type StepSurroundings } from "./run-step.ts";
 
 export class Engine {
@@ -207,6 +208,7 @@ export class Engine {
     const { journal, reporter, failpoint, stepDeadlineMs, log } = this.#parts;
     const { planEpoch, generation } = pair;
     const running = journal.state.accepted?.running;
+    this.#parts.showProgress({ generation, step: each.id, ...stepBegun });
     const run = await runStep(
       {
         ...each,
@@ -221,6 +223,7 @@ export class Engine {
       this.#around(each, generation, signal),
     );
     log.info({ generation, step: each.id, outcome: run.outcome, reason: run.reason, changes: run.changes.length }, "step ended");
+    this.#parts.showProgress({ generation, step: each.id, ...stepOver(run) });
     if (run.conditions !== undefined) await this.#tell(each.step.kind, run.conditions, pair);
     failpoint("report.result.before");
     await reporter.record([this.#event(pair, stepResult(each.id, run))]);

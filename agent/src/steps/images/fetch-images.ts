@@ -144,7 +144,9 @@ class ProgressTally {
 
   tell(transfer: ImageTransfer, item: string, phase: ProgressPhase, problem?: string): void {
     const doneBytes = [...this.#doneBytes.values()].reduce((sum, bytes) => sum + bytes, 0);
-    const message = problem ?? `${mebibytes(this.#doneBytes.get(transfer) ?? 0)} of ${mebibytes(transfer.sizeBytes)}`;
+    const size = mebibytes(transfer.sizeBytes);
+    const isUnderWay = phase === ProgressPhase.PROGRESS_PHASE_RUNNING;
+    const message = problem ?? (isUnderWay ? `${mebibytes(this.#doneBytes.get(transfer) ?? 0)} of ${size}` : size);
     this.#context.progress({ item, phase, doneBytes, totalBytes: this.#totalBytes, message });
   }
 }

@@ -1,6 +1,6 @@
 /** Kernel parameters: our own file under /etc/sysctl.d, and only the keys of the plan, loaded one by one and read back. */
 import { canonicalSysctlValue, checkSysctl, checkSysctls, describeSysctl, NODE_PORTS } from "@drover/api";
-import { type Change, Impact, type SysctlSpec } from "@drover/proto";
+import { type Change, Impact, ProgressPhase, type SysctlSpec } from "@drover/proto";
 import { type Refusal, type Step, type StepCondition, type StepContext, StepError } from "../step.ts";
 import { type Originals, readOriginals, rememberedOriginals } from "./originals.ts";
 import { type Shadow, shadowsOf, sourcesAfterOurs, SYSCTL_CONF, SYSCTL_DIRECTORIES, type SysctlSource } from "./shadows.ts";
@@ -187,8 +187,11 @@ async function setOne(key: string, value: string, context: StepContext): Promise
   }
   const after = await kernel.readSysctl(key);
   context.say(`${key}: ${before} -> ${after ?? "gone"}`);
+  const isTaken = after !== undefined && foldBlanks(after) === value;
+  const phase = isTaken ? ProgressPhase.PROGRESS_PHASE_DONE : ProgressPhase.PROGRESS_PHASE_FAILED;
+  context.progress({ item: key, phase, doneBytes: 0, totalBytes: 0, message: `${before} -> ${after ?? "gone"}` });
   if (after === undefined) return unknown;
-  if (foldBlanks(after) === value) return undefined;
+  if (isTaken) return undefined;
   return { reason: "SysctlClamped", message: `${key}: wrote ${value}, the kernel made it ${after}`, isRetryable: false };
 }
 
