@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -93,6 +93,19 @@ describe("the embedded NATS", () => {
     const next = await openEmbeddedNats(testbed.options());
     expect(await next.ensureRunning()).toBe("started");
     expect(next.pid).not.toBe(before);
+  });
+
+  it("begins a new log when the old one is full, and keeps three of the old ones", async () => {
+    const logs = () => readdirSync(join(testbed.dir, "nats")).filter((name) => name.startsWith("nats.log"));
+    await testbed.nats.stop();
+    for (const second of ["01", "02", "03", "04"]) writeFileSync(join(testbed.dir, `nats/nats.log.2026.01.01.00.00.${second}.1`), "");
+    truncateSync(join(testbed.dir, "nats/nats.log"), 16 * 1024 ** 2);
+    const stop = new AbortController();
+    const running = testbed.nats.run(stop.signal);
+    await until(() => logs().length === 4 && statSync(join(testbed.dir, "nats/nats.log")).size < 1024 ** 2);
+    expect(logs()[1]).toBe("nats.log.2026.01.01.00.00.03.1");
+    stop.abort();
+    await running;
   });
 
   it("keeps its keys, and all it writes, from others' eyes", () => {

@@ -4,12 +4,13 @@
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, openSync, rmSync } from "node:fs";
+import { closeSync, existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Clock, exponentialBackoff, type Log, type Random, sleep } from "@drover/lifecycle";
 import { z } from "zod";
 import type { NatsCredentialIssuer } from "../identity/nats-credential-issuer.ts";
 import { makePrivateDirectory, readIfThere, writeDurably } from "./durable-file.ts";
+import { lastWords, LOG_FILE_BYTES, logPath, openOutput, pruneLogs } from "./nats-log.ts";
 import { type NatsCertificate, openNatsCertificate } from "./nats-certificate.ts";
 import { pushAccountClaims } from "./nats-claims.ts";
 import { type NatsServerConfig, renderNatsConfig } from "./nats-config.ts";
@@ -43,6 +44,7 @@ export interface EmbeddedNatsOptions {
 
 const DEFAULT_STORAGE: AccountStorage = { maxMemoryBytes: 1024 ** 3, maxDiskBytes: 8 * 1024 ** 3 };
 const WATCH_MS = 500;
+const LOOKS_PER_PRUNE = 20;
 const START_DEADLINE_MS = 30_000;
 const ADOPT_DEADLINE_MS = 5_000;
 const STOP_GRACE_MS = 10_000;
@@ -126,8 +128,9 @@ export class EmbeddedNats implements NatsCredentialIssuer {
     const { clock, log } = this.#options;
     const backoff = exponentialBackoff(this.#options.random, { baseMs: 200, maxMs: 10_000 });
     await this.ensureRunning();
-    while (!signal.aborted) {
+    for (let looks = 0; !signal.aborted; looks++) {
       await sleep(clock, WATCH_MS, signal).catch(() => undefined);
+      if (looks % LOOKS_PER_PRUNE === 0) pruneLogs(this.#options.dataDir);
       if (signal.aborted || (this.pid !== undefined && this.#hasData())) continue;
       log.warn({ pid: this.#record?.pid, hasData: this.#hasData() }, "nats-server is gone or has lost its data; starting it again");
       try {
@@ -190,7 +193,7 @@ export class EmbeddedNats implements NatsCredentialIssuer {
       throw new NatsUnavailable("PortTaken", `nats-server's ${what} ${host}:${wanted} is taken by another program: ${next}`);
     }
     this.#renderConfig();
-    const output = openSync(this.#path("nats.log"), "a", 0o600);
+    const output = openOutput(this.#options.dataDir);
     let ended: Promise<string>;
     try {
       // Of its own session, so that no signal to the coordinator's group reaches it; with files, not pipes, that would break with us.
@@ -214,8 +217,8 @@ export class EmbeddedNats implements NatsCredentialIssuer {
       if (this.#record !== undefined && isAlive(this.#record)) await terminate(this.#record, 1_000, clock);
       // Seen in /proc as gone, it may still be on its way to us as an event.
       const exit = await Promise.race([ended, sleep(clock, 1_000).then(() => "no answer at its monitor")]);
-      const tail = readIfThere(this.#path("nats.log"))?.toString().trimEnd().split("\n").slice(-5).join("\n");
-      throw new NatsUnavailable("DidNotStart", `nats-server did not start (${exit}); the end of ${this.#path("nats.log")}:\n${tail ?? ""}`);
+      const { dataDir } = this.#options;
+      throw new NatsUnavailable("DidNotStart", `nats-server did not start (${exit}); its last words in ${dataDir}:\n${lastWords(dataDir)}`);
     }
     log.info({ pid: this.#record.pid, port }, "nats-server started");
   }
@@ -263,6 +266,7 @@ export class EmbeddedNats implements NatsCredentialIssuer {
       maxDiskBytes: this.#storage.maxDiskBytes,
       certificatePath: this.#certificate.certificatePath,
       keyPath: this.#certificate.keyPath,
+      log: { path: logPath(this.#options.dataDir), maxBytes: LOG_FILE_BYTES },
       systemAccountId: this.trust.systemAccountId,
     };
   }

@@ -11,6 +11,8 @@ export interface NatsServerConfig {
   readonly maxDiskBytes: number;
   readonly certificatePath: string;
   readonly keyPath: string;
+  /** undefined: to its standard error. */
+  readonly log?: { readonly path: string; readonly maxBytes: number };
   readonly operatorJwt: string;
   readonly systemAccountId: string;
   /** Account id to JWT: what the server knows when it starts; later changes reach it as claims updates. */
@@ -26,6 +28,7 @@ server_name: ${text(config.serverName)}
 host: ${text(config.host)}
 port: ${config.port}
 http: ${text(`127.0.0.1:${config.monitorPort}`)}
+${config.log === undefined ? "" : `log_file: ${text(config.log.path)}\nlogfile_size_limit: ${config.log.maxBytes}`}
 max_payload: ${MAX_PAYLOAD_BYTES}
 max_connections: 100000
 ping_interval: "60s"
