@@ -104,6 +104,14 @@ export function decide(rollout: RolloutInput, fleet: Fleet, now: number): readon
   const decisions: Decision[] = [];
   const changing = new Set(placed.filter(isInChange).map(({ node }) => node.nodeId));
   const unavailable = new Set(placed.filter(isUnavailable).map(({ node }) => node.nodeId));
+  // Hundreds may wait for the same reason: it is worded once for each state of the budget, which only ever grows here.
+  let spent = { count: -1, message: "" };
+  const budgetSpent = (): string => {
+    const count = unavailable.size;
+    if (spent.count !== count)
+      spent = { count, message: `${count} unavailable, ${rollout.maxUnavailable} allowed: ${named(placed, unavailable)}` };
+    return spent.message;
+  };
   let updated = 0;
   for (const each of placed) {
     const { node, standing } = each;
@@ -130,7 +138,7 @@ export function decide(rollout: RolloutInput, fleet: Fleet, now: number): readon
       unavailable.add(nodeId);
       decisions.push({ type: "move", nodeId, name });
     } else {
-      wait("BudgetSpent", `${unavailable.size} unavailable, ${rollout.maxUnavailable} allowed: ${named(placed, unavailable)}`);
+      wait("BudgetSpent", budgetSpent());
     }
   }
   decisions.push({

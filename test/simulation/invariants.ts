@@ -1,0 +1,195 @@
+/**
+ * The invariants, each as a checker that is shown every observation and says what it breaks. They know nothing of the code that they judge:
+ * only what became durable, what was sent, and what was done to machines.
+ */
+import { canonicalSysctlValue } from "@drover/api";
+import type { Plan, SpecOf, StepKind } from "@drover/proto";
+import type { Observation, Pair } from "./observations.ts";
+
+export interface Checker {
+  readonly name: string;
+  /** @returns what is wrong with this; undefined: nothing */
+  see(observation: Observation): string | undefined;
+}
+
+/** I2: (plan epoch, generation) rises strictly on each node, and in what the coordinator decides for it. */
+export function risingPairs(): Checker {
+  const accepted = new Map<string, Pair>();
+  const decided = new Map<string, Pair & { readonly revision: string }>();
+  return {
+    name: "I2",
+    see(observation) {
+      if (observation.type === "accepted") {
+        const before = accepted.get(observation.node);
+        accepted.set(observation.node, observation);
+        if (before === undefined || comparePairs(observation, before) > 0) return undefined;
+        return `${observation.node} accepted ${show(observation)} after ${show(before)}`;
+      }
+      if (observation.type !== "decided") return undefined;
+      const before = decided.get(observation.node);
+      decided.set(observation.node, observation);
+      if (before === undefined) return undefined;
+      const order = comparePairs(observation, before);
+      if (order > 0 || (order === 0 && observation.revision === before.revision)) return undefined;
+      return `for ${observation.node} ${show(observation)} was decided after ${show(before)}`;
+    },
+  };
+}
+
+/** I3: a node is in change from the decision until its journal says that it is over; never more than the budget at once. */
+export function disruptionBudget(maxUnavailable: number): Checker {
+  const inChange = new Map<string, Pair>();
+  const over = new Map<string, Pair>();
+  return {
+    name: "I3",
+    see(observation) {
+      if (observation.type === "decided") {
+        const ended = over.get(observation.node);
+        // The coordinator writes a decision again when it learns that the node has settled.
+        if (ended !== undefined && comparePairs(ended, observation) >= 0) return undefined;
+        inChange.set(observation.node, observation);
+        if (inChange.size <= maxUnavailable) return undefined;
+        return `${inChange.size} nodes are in change, ${maxUnavailable} are allowed: ${[...inChange.keys()].join(", ")}`;
+      }
+      const isOver = (observation.type === "ended" && observation.isOver) || observation.type === "refused";
+      if (!isOver) return undefined;
+      over.set(observation.node, observation);
+      const open = inChange.get(observation.node);
+      if (open !== undefined && comparePairs(open, observation) <= 0) inChange.delete(observation.node);
+      return undefined;
+    },
+  };
+}
+
+/** I5: an ack is sent only for what is in the log, a seq is one report for ever, and a node frees only what was acknowledged. */
+export function acknowledgedReports(): Checker {
+  const logged = new Map<string, { readonly digests: Map<number, number>; through: number }>();
+  const acknowledged = new Map<string, number>();
+  return {
+    name: "I5",
+    see(observation) {
+      if (observation.type !== "logged" && observation.type !== "acknowledged" && observation.type !== "freed") return undefined;
+      const { type, node, epoch, seq } = observation;
+      const outbox = `${node}/${epoch}`;
+      if (type === "logged") {
+        const known = logged.get(outbox) ?? { digests: new Map<number, number>(), through: 0 };
+        logged.set(outbox, known);
+        const before = known.digests.get(seq);
+        known.digests.set(seq, before ?? observation.digest);
+        while (known.digests.has(known.through + 1)) known.through += 1;
+        return before === undefined || before === observation.digest ? undefined : `${outbox}/${seq} is in the log with two contents`;
+      }
+      if (type === "acknowledged") {
+        acknowledged.set(outbox, Math.max(seq, acknowledged.get(outbox) ?? 0));
+        const through = logged.get(outbox)?.through ?? 0;
+        return seq <= through ? undefined : `${outbox} was acknowledged through ${seq}, the log has ${through}`;
+      }
+      const allowed = acknowledged.get(outbox) ?? 0;
+      return seq <= allowed ? undefined : `${outbox} freed through ${seq}, acknowledged was ${allowed}`;
+    },
+  };
+}
+
+/** I2 and I3 on the machine: what is done to it is what a durable plan says, after the durable intent; drift repair knows the enforced plan only. */
+export function persistedFirst(): Checker {
+  const nodes = new Map<string, NodePlans>();
+  const plansOf = (node: string): NodePlans => {
+    const known = nodes.get(node) ?? { accepted: new Map<string, Plan>(), enforced: undefined, intended: new Map<StepKind, Plan>() };
+    nodes.set(node, known);
+    return known;
+  };
+  return {
+    name: "persisted first",
+    see(observation) {
+      switch (observation.type) {
+        case "accepted":
+          plansOf(observation.node).accepted.set(show(observation), observation.plan);
+          return undefined;
+        case "intent": {
+          const { accepted, intended } = plansOf(observation.node);
+          const plan = accepted.get(show(observation));
+          if (plan === undefined)
+            return `${observation.node} intends ${observation.kind} of ${show(observation)}, which it has not accepted`;
+          intended.set(observation.kind, plan);
+          return undefined;
+        }
+        case "ended": {
+          const plans = plansOf(observation.node);
+          const plan = plans.accepted.get(show(observation));
+          if (observation.outcome !== "enforced" || plan === undefined) return undefined;
+          plans.enforced = plan;
+          // Its intents are spent: from here on only drift repair may touch the machine, until there are new ones.
+          for (const [kind, intended] of plans.intended) if (comparePairs(intended, plan) <= 0) plans.intended.delete(kind);
+          return undefined;
+        }
+        case "effect":
+          return judgeEffect(observation, plansOf(observation.node));
+        case "decided":
+        case "rollout":
+        case "done":
+        case "refused":
+        case "logged":
+        case "acknowledged":
+        case "freed":
+          return undefined;
+      }
+    },
+  };
+}
+
+interface NodePlans {
+  /** By pair. */
+  readonly accepted: Map<string, Plan>;
+  enforced: Plan | undefined;
+  /** Kinds with a durable intent, and the plan it is of: a superseded plan's step still runs to its end. */
+  readonly intended: Map<StepKind, Plan>;
+}
+
+function judgeEffect(effect: Extract<Observation, { type: "effect" }>, plans: NodePlans): string | undefined {
+  const { node, kind, target, value } = effect;
+  const allowed = (step: StepKind): readonly Plan[] => [plans.enforced, plans.intended.get(step)].filter((plan) => plan !== undefined);
+  const breach = `${node}: ${kind} ${target} is in no plan that was persisted before it`;
+  const isAllowed = (): boolean => {
+    switch (kind) {
+      case "kernel.writeSysctl":
+        return allowed("sysctl").some((plan) => sysctlsOf(plan)[target] === value);
+      case "containerd.pull":
+      case "containerd.putImage":
+      case "containerd.importArchive": {
+        const digest = /sha256:[0-9a-f]{64}/.exec(`${target} ${value}`)?.[0];
+        return allowed("images").some((plan) => digestsOf(plan).includes(digest ?? ""));
+      }
+      case "files.write":
+      case "files.remove":
+        if (target.startsWith("/etc/sysctl.d/")) return allowed("sysctl").length > 0;
+        if (target.startsWith("/etc/containerd/certs.d/")) return allowed("containerd").length > 0;
+        return plans.intended.has("containerd");
+      case "units.restart":
+        return plans.intended.has("containerd");
+      default:
+        return false;
+    }
+  };
+  return isAllowed() ? undefined : breach;
+}
+
+function sysctlsOf(plan: Plan): Readonly<Record<string, string>> {
+  const spec = specOf(plan, "sysctl");
+  return Object.fromEntries(Object.entries(spec?.values ?? {}).map(([key, value]) => [key, canonicalSysctlValue(key, value)]));
+}
+
+function digestsOf(plan: Plan): readonly string[] {
+  return (specOf(plan, "images")?.images ?? []).map(({ digest }) => digest);
+}
+
+function specOf<K extends StepKind>(plan: Plan, kind: K): SpecOf<K> | undefined {
+  return plan.steps.find(({ spec }) => spec?.$case === kind)?.spec?.value as SpecOf<K> | undefined;
+}
+
+export function comparePairs(a: Pair, b: Pair): number {
+  return a.planEpoch - b.planEpoch || a.generation - b.generation;
+}
+
+function show({ planEpoch, generation }: Pair): string {
+  return `(${planEpoch}, ${generation})`;
+}

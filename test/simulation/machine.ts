@@ -1,0 +1,100 @@
+/** One machine: the agent's own recording fake with containerd on it, and the view of it that one life of the agent has. */
+import type { Random } from "@drover/lifecycle";
+import { Facts } from "@drover/proto";
+import { FAKE_CONTAINERD_PATH, fakeContainerdProgram, type FakeHost, fakeHost } from "../../agent/src/fake/index.ts";
+import type { Host } from "@drover/agent";
+import type { Life } from "./life.ts";
+import type { Observe } from "./observations.ts";
+import { imageCatalog, kernelDefaults } from "./scenario.ts";
+
+const CONTAINERD_VERSION = "1.7.20";
+const PULL_BYTES_PER_MS = 50_000;
+
+export function makeMachine(bootId: string): FakeHost {
+  const host = fakeHost({
+    bootId,
+    files: { [FAKE_CONTAINERD_PATH]: { content: CONTAINERD_VERSION, mode: 0o755 } },
+    sysctls: kernelDefaults,
+    activeUnits: ["containerd.service"],
+    containerd: {
+      version: CONTAINERD_VERSION,
+      registry: Object.fromEntries(imageCatalog.map(({ name, digest, size }) => [`${name.replace(/:[^:]+$/, "")}@${digest}`, size])),
+    },
+  });
+  host.commands.install(FAKE_CONTAINERD_PATH, fakeContainerdProgram(host.files, CONTAINERD_VERSION));
+  return host;
+}
+
+/** Effects take time, are observed, and are lost when the agent is killed before they happen. */
+export function viewOf(
+  machine: FakeHost,
+  parts: { readonly node: string; readonly life: Life; readonly random: Random; readonly observe: Observe },
+): Host {
+  const { node, life, random, observe } = parts;
+  const effect = <T>(ms: number, kind: string, target: string, value: string, work: () => Promise<T>): Promise<T> =>
+    life.later(ms * (0.5 + random.unit()), () => {
+      // Seen before it happens: whoever judges it must find its reasons durable already.
+      observe({ type: "effect", node, kind, target, value });
+      machine.effects.clear();
+      return work();
+    });
+  const { files, kernel, commands, units, containerd } = machine;
+  return {
+    isLive: machine.isLive,
+    files: {
+      read: (path, maxBytes) => files.read(path, maxBytes),
+      list: (path) => files.list(path),
+      stat: (path) => files.stat(path),
+      freeBytes: (path) => files.freeBytes(path),
+      write: (path, content, mode) => effect(4, "files.write", path, "", () => files.write(path, content, mode)),
+      remove: (path) => effect(4, "files.remove", path, "", () => files.remove(path)),
+    },
+    kernel: {
+      readSysctl: (key) => kernel.readSysctl(key),
+      writeSysctl: (key, value) => effect(1, "kernel.writeSysctl", key, value, () => kernel.writeSysctl(key, value)),
+      isMountPoint: (path) => kernel.isMountPoint(path),
+      bootId: () => kernel.bootId(),
+    },
+    commands: {
+      run: (command, signal) => life.later(40 * (0.5 + random.unit()), () => commands.run(command, signal)),
+      find: (paths) => commands.find(paths),
+    },
+    units: {
+      restart: (unit, signal) => effect(900, "units.restart", unit, "", () => units.restart(unit, signal)),
+      isActive: (unit, signal) => units.isActive(unit, signal),
+      daemonReload: (signal) => units.daemonReload(signal),
+    },
+    containerd: {
+      version: (signal) => containerd.version(signal),
+      criStatus: (signal) => containerd.criStatus(signal),
+      storagePath: (signal) => containerd.storagePath(signal),
+      listImages: (signal) => containerd.listImages(signal),
+      listCriImages: (signal) => containerd.listCriImages(signal),
+      findComplete: (digests, signal) => containerd.findComplete(digests, signal),
+      pull: (reference, onProgress, signal) => {
+        const size = imageCatalog.find(({ digest }) => reference.endsWith(digest))?.size ?? 0;
+        return effect(size / PULL_BYTES_PER_MS, "containerd.pull", reference, "", () => containerd.pull(reference, onProgress, signal));
+      },
+      importArchive: (path, image, onProgress, signal) =>
+        effect(500, "containerd.importArchive", path, image.digest, () => containerd.importArchive(path, image, onProgress, signal)),
+      putImage: (name, digest, labels, signal) =>
+        effect(2, "containerd.putImage", name, digest, () => containerd.putImage(name, digest, labels, signal)),
+      close: () => containerd.close(),
+    },
+  };
+}
+
+export function factsOf(name: string, bootId: string): Facts {
+  return Facts.fromPartial({
+    hostname: name,
+    bootId,
+    architecture: "x86_64",
+    kernel: "6.1.0",
+    os: "debian",
+    osVersion: "12",
+    cpus: 4,
+    memoryBytes: 8 * 2 ** 30,
+    versions: { containerd: CONTAINERD_VERSION },
+    machineKind: "vm",
+  });
+}

@@ -1,0 +1,29 @@
+/** What the simulation sees happen, at the moment it happens: the input of the invariant checkers and of the transcript. */
+import type { Plan, StepKind } from "@drover/proto";
+
+export interface Pair {
+  readonly planEpoch: number;
+  readonly generation: number;
+}
+
+export type Observation =
+  /** Committed to the coordinator's store: a node's desired pair. */
+  | ({ readonly type: "decided"; readonly node: string; readonly revision: string; readonly rollout: string } & Pair)
+  | { readonly type: "rollout"; readonly name: string; readonly phase: string; readonly reason: string }
+  /** Durable in a node's journal. */
+  | ({ readonly type: "accepted"; readonly node: string; readonly plan: Plan } & Pair)
+  | ({ readonly type: "intent"; readonly node: string; readonly kind: StepKind } & Pair)
+  | ({ readonly type: "done"; readonly node: string; readonly step: string } & Pair)
+  | ({ readonly type: "ended"; readonly node: string; readonly outcome: string; readonly isOver: boolean } & Pair)
+  /** Sent by a node in a session. */
+  | ({ readonly type: "refused"; readonly node: string; readonly reason: string } & Pair)
+  /** Done to a machine. */
+  | { readonly type: "effect"; readonly node: string; readonly kind: string; readonly target: string; readonly value: string }
+  /** A batch in the coordinator's report log. */
+  | { readonly type: "logged"; readonly node: string; readonly epoch: string; readonly seq: number; readonly digest: number }
+  /** The coordinator sends its cumulative ack. */
+  | { readonly type: "acknowledged"; readonly node: string; readonly epoch: string; readonly seq: number }
+  /** A node's outbox forgets batches. */
+  | { readonly type: "freed"; readonly node: string; readonly epoch: string; readonly seq: number };
+
+export type Observe = (observation: Observation) => void;

@@ -1,0 +1,128 @@
+/** What happens in a run besides what the product does: the objects that are applied, and how often which fault strikes. */
+import type { ImageLock, NodeProfile, NodeSet } from "@drover/api";
+
+export type FaultKind =
+  | "agentKilled"
+  | "agentKilledInPlan"
+  | "machineRebooted"
+  | "coordinatorKilled"
+  | "busNoisy"
+  | "busDown"
+  | "busLost"
+  | "sessionCut"
+  | "nodeCutOff"
+  | "drift"
+  | "clockJump";
+
+export interface Scenario {
+  readonly name: string;
+  readonly maxUnavailable: number;
+  /** Virtual minutes after the start at which the next revision of the profile is applied; the first is there from the start. */
+  readonly changesAtMinutes: readonly number[];
+  /** Faults strike from the start until this minute; then everything is whole again. */
+  readonly faultsUntilMinute: number;
+  /** Faults an hour. */
+  readonly faultsPerHour: Readonly<Partial<Record<FaultKind, number>>>;
+  /** How long after the last change and fault everything may take to be in sync, in virtual minutes. */
+  readonly convergeWithinMinutes: number;
+}
+
+/** Nothing goes wrong but the changes of the profile. */
+export const calm = (maxUnavailable: number): Scenario => ({
+  name: "calm",
+  maxUnavailable,
+  changesAtMinutes: [3],
+  faultsUntilMinute: 0,
+  faultsPerHour: {},
+  convergeWithinMinutes: 40,
+});
+
+/** Everything goes wrong that can, in half an hour of three revisions. */
+export const stormy: Scenario = {
+  name: "stormy",
+  maxUnavailable: 5,
+  changesAtMinutes: [6, 16],
+  faultsUntilMinute: 25,
+  faultsPerHour: {
+    agentKilled: 60,
+    agentKilledInPlan: 60,
+    machineRebooted: 20,
+    coordinatorKilled: 12,
+    busNoisy: 12,
+    busDown: 6,
+    busLost: 3,
+    sessionCut: 60,
+    nodeCutOff: 30,
+    drift: 60,
+    clockJump: 12,
+  },
+  convergeWithinMinutes: 120,
+};
+
+/** The same at the size of a fleet, in less time. */
+export const stormyFleet = (maxUnavailable: number): Scenario => ({
+  ...stormy,
+  name: "stormy fleet",
+  maxUnavailable,
+  changesAtMinutes: [4],
+  faultsUntilMinute: 6,
+  faultsPerHour: { ...stormy.faultsPerHour, agentKilled: 600, agentKilledInPlan: 600, sessionCut: 300, nodeCutOff: 300, drift: 600 },
+});
+
+export const kernelDefaults: Readonly<Record<string, string>> = {
+  "net.core.somaxconn": "4096",
+  "net.ipv4.tcp_keepalive_time": "7200",
+  "vm.max_map_count": "65530",
+};
+
+const digestOf = (index: number): string => `sha256:${index.toString(16).padStart(64, "0")}`;
+
+/** All that the registry has. */
+export const imageCatalog = [3_000_000, 20_000_000, 45_000_000, 8_000_000, 60_000_000, 12_000_000].map((size, index) => ({
+  name: `registry.example/app-${index}:1.${index}`,
+  digest: digestOf(index + 1),
+  size,
+}));
+
+export const PROFILE = "worker";
+export const NODE_SET = "workers";
+const LOCK = "worker-images";
+
+/** What an operator applies for the given revision, in this order; each differs from the one before in all three steps. */
+export function manifests(revision: number, maxUnavailable: number): readonly (NodeProfile | NodeSet | ImageLock)[] {
+  const apiVersion = "drover.dev/v1alpha1";
+  const images = [0, 1, 2].map((offset) => ({ ...imageCatalog[(revision + offset) % imageCatalog.length]!, pinned: true }));
+  return [
+    { apiVersion, kind: "ImageLock", metadata: { name: LOCK }, spec: { images } },
+    {
+      apiVersion,
+      kind: "NodeProfile",
+      metadata: { name: PROFILE },
+      spec: {
+        sysctl: {
+          values: {
+            "net.core.somaxconn": 8192 + revision,
+            "net.ipv4.tcp_keepalive_time": 600 + revision,
+            "vm.max_map_count": 262_144 + revision,
+          },
+        },
+        containerd: {
+          sandboxImage: `registry.k8s.io/pause:3.${9 + revision}`,
+          maxConcurrentDownloads: 4 + revision,
+          registries: [{ host: "registry.example", mirrors: [{ url: `http://10.0.0.${1 + revision}:5000` }] }],
+        },
+        images: { lock: LOCK, maxParallel: 2 },
+      },
+    },
+    {
+      apiVersion,
+      kind: "NodeSet",
+      metadata: { name: NODE_SET },
+      spec: {
+        selector: { matchLabels: { pool: "workers" } },
+        profile: PROFILE,
+        strategy: { maxUnavailable, soak: "1s", progressDeadline: "30m", failureBudget: 0 },
+      },
+    },
+  ];
+}

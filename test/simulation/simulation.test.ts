@@ -1,0 +1,103 @@
+import { type DesiredNode, keys, type Store } from "@drover/coordinator";
+import { describe, expect, it } from "vitest";
+import { calm, stormy, stormyFleet } from "./scenario.ts";
+import { describeFailure, runSimulation, type SimulationOptions } from "./simulation.ts";
+
+/** Everything held, or the test says how to run it again. */
+async function passing(options: SimulationOptions) {
+  const result = await runSimulation(options);
+  expect(result.violations.length === 0 ? "" : describeFailure(options, result)).toBe("");
+  return result;
+}
+
+describe("a fleet in one process", () => {
+  it("of 1,000 agents with faults ends in sync, and the seed alone decides what happened", { timeout: 300_000 }, async () => {
+    const options = { seed: 7, agents: 1_000, scenario: stormyFleet(100) };
+    const first = await passing(options);
+    const again = await passing(options);
+    const other = await passing({ ...options, seed: 8 });
+    expect(again.transcript === first.transcript).toBe(true);
+    expect(other.transcript === first.transcript).toBe(false);
+    expect(first.transcript.split("\n").length).toBeGreaterThan(100_000);
+  });
+
+  it("goes through every kind of fault and stays within every invariant", { timeout: 120_000 }, async () => {
+    const { transcript, stats } = await passing({ seed: 11, agents: 30, scenario: stormy });
+    expect(stats.faults).toBeGreaterThan(100);
+    for (const sign of [
+      "agent killed",
+      "machine rebooted",
+      "coordinator killed",
+      "the bus is away",
+      "cut off",
+      "net.core.somaxconn set to",
+    ]) {
+      expect(transcript).toContain(sign);
+    }
+  });
+});
+
+describe("a breach that is planted is found", () => {
+  const run = (tampering: SimulationOptions["tampering"]) =>
+    runSimulation({ seed: 3, agents: 12, scenario: calm(2), ...(tampering === undefined ? {} : { tampering }) });
+  const broken = async (tampering: SimulationOptions["tampering"]): Promise<ReadonlySet<string>> =>
+    new Set((await run(tampering)).violations.map(({ invariant }) => invariant));
+
+  it("and without one nothing is", { timeout: 60_000 }, async () => {
+    expect(await broken(undefined)).toEqual(new Set());
+  });
+
+  it("when a journal says that a record is durable and it is not", { timeout: 60_000 }, async () => {
+    let sequence = 1_000_000;
+    const invariants = await broken({
+      state: (state) => ({
+        ...state,
+        openLog: async (name) => {
+          const log = await state.openLog(name);
+          if (name !== "journal") return log;
+          return { ...log, records: log.records, sizeBytes: 0, nextSequence: 1, append: async () => ++sequence };
+        },
+      }),
+    });
+    expect(invariants).toContain("persisted first");
+  });
+
+  it("when the report log loses what it was given", { timeout: 60_000 }, async () => {
+    let pulls = 0;
+    const invariants = await broken({
+      reportLog: (log) => ({
+        ...log,
+        append: (pull, atMs) => (++pulls % 10 === 0 ? Promise.resolve(pulls) : log.append(pull, atMs)),
+      }),
+    });
+    expect(invariants).toContain("I5");
+  });
+
+  it("when somebody else decides more than the budget allows", { timeout: 60_000 }, async () => {
+    const invariants = await broken({
+      strike: {
+        atMinute: 2.9,
+        with: async ({ coordinator, nodes }) => {
+          for (const { nodeId } of nodes) await decideAnew(coordinator.store, nodeId, 1);
+        },
+      },
+    });
+    expect(invariants).toContain("I3");
+  });
+
+  it("when a node is decided an older generation", { timeout: 60_000 }, async () => {
+    const invariants = await broken({
+      strike: { atMinute: 3.1, with: ({ coordinator, nodes }) => decideAnew(coordinator.store, nodes[0]!.nodeId, -1) },
+    });
+    expect(invariants).toContain("I2");
+  });
+});
+
+/** What is decided for the node, with another generation. */
+async function decideAnew(store: Store, nodeId: string, by: number): Promise<void> {
+  const entry = await store.get(keys.desired(nodeId));
+  if (entry === undefined) throw new Error(`nothing is decided for ${nodeId} yet`);
+  const desired = JSON.parse(Buffer.from(entry.value).toString()) as DesiredNode;
+  const value = Buffer.from(JSON.stringify({ ...desired, generation: desired.generation + by }));
+  await store.commit([{ type: "put", key: entry.key, value }]);
+}

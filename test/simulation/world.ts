@@ -1,0 +1,188 @@
+/** Everything of one run put together: clock, bus, coordinator, machines with agents, sessions, and who watches them. */
+import { API_VERSION, type Node } from "@drover/api";
+import { type Log, type Random, seededRandom, silentLog, VirtualClock } from "@drover/lifecycle";
+import { crc32 } from "node:zlib";
+import { keys, memoryBus, type MemoryBus, type NodeRecord, type ReportLog } from "@drover/coordinator";
+import type { StateDirectory } from "@drover/agent";
+import { base32Text } from "../../coordinator/src/identity/node-names.ts";
+import { NodeLink } from "./bus-sides.ts";
+import { acknowledgedReports, type Checker, disruptionBudget, persistedFirst, risingPairs } from "./invariants.ts";
+import type { Observation } from "./observations.ts";
+import type { Scenario } from "./scenario.ts";
+import { SessionNetwork } from "./session-network.ts";
+import { SimulatedCoordinator } from "./simulated-coordinator.ts";
+import { SimulatedNode } from "./simulated-node.ts";
+import { Transcript } from "./transcript.ts";
+
+export interface Violation {
+  readonly invariant: string;
+  readonly message: string;
+  /** Virtual milliseconds since the start. */
+  readonly atMs: number;
+}
+
+/** What a test breaks, to see that it is found. */
+export interface Tampering {
+  readonly state?: (state: StateDirectory) => StateDirectory;
+  readonly reportLog?: (log: ReportLog) => ReportLog;
+  readonly strike?: { readonly atMinute: number; readonly with: (world: World) => Promise<void> };
+}
+
+export interface WorldParts {
+  readonly seed: number;
+  readonly agents: number;
+  readonly scenario: Scenario;
+  readonly tampering?: Tampering;
+  readonly log?: Log;
+}
+
+export class World {
+  readonly clock: VirtualClock;
+  readonly transcript: Transcript;
+  readonly bus: MemoryBus;
+  readonly network: SessionNetwork;
+  readonly coordinator: SimulatedCoordinator;
+  readonly nodes: readonly SimulatedNode[];
+  readonly violations: Violation[] = [];
+  /** "node/epoch" to the highest seq that the coordinator has acknowledged. */
+  readonly acknowledged = new Map<string, number>();
+  readonly #seed: number;
+  readonly #checkers: readonly Checker[];
+  readonly #byId: ReadonlyMap<string, SimulatedNode>;
+  #observed = 0;
+
+  constructor({ seed, agents, scenario, tampering = {}, log = silentLog }: WorldParts) {
+    this.#seed = seed;
+    this.clock = new VirtualClock();
+    this.transcript = new Transcript(this.clock);
+    this.#checkers = [risingPairs(), disruptionBudget(scenario.maxUnavailable), acknowledgedReports(), persistedFirst()];
+    const { clock, transcript } = this;
+    const observe = (observation: Observation): void => this.#observe(observation);
+    const count = (actor: string, payload: Uint8Array): void => transcript.count(actor, payload);
+    this.bus = memoryBus(clock, this.random("bus"));
+    this.calmBus();
+    const sessionRandom = this.random("sessions");
+    this.network = new SessionNetwork({
+      random: sessionRandom,
+      latencyMs: () => 0.5 + 4 * sessionRandom.unit(),
+      server: () => this.coordinator.server,
+      isCutOff: (nodeId) => this.#byId.get(nodeId)?.link.isCut ?? true,
+      say: (nodeId, event) => transcript.say(nodeId, event),
+      refused: (node, { planEpoch, generation, reason }) => observe({ type: "refused", node, planEpoch, generation, reason }),
+    });
+    this.coordinator = new SimulatedCoordinator({
+      clock,
+      bus: this.bus,
+      observe,
+      count,
+      random: this.random("coordinator"),
+      log: log.child({ actor: "coordinator" }),
+      say: (event) => transcript.say("coordinator", event),
+      died: (life) => this.network.serverDied(life),
+      ...(tampering.reportLog === undefined ? {} : { tamper: tampering.reportLog }),
+    });
+    this.nodes = Array.from({ length: agents }, (_, index) => {
+      const name = `node-${String(index).padStart(4, "0")}`;
+      const random = this.random(name);
+      const nodeId = base32Text(random, 10);
+      return new SimulatedNode({
+        nodeId,
+        name,
+        clock,
+        random,
+        observe,
+        link: new NodeLink(this.bus, nodeId, count),
+        sessionsOf: (id, life) => this.network.sessionsOf(id, life),
+        log: log.child({ actor: nodeId }),
+        say: (event) => transcript.say(nodeId, event),
+        ...(tampering.state === undefined ? {} : { tamper: tampering.state }),
+      });
+    });
+    this.#byId = new Map(this.nodes.map((node) => [node.nodeId, node]));
+  }
+
+  /** Observations so far. */
+  get observed(): number {
+    return this.#observed;
+  }
+
+  /** A sequence of its own for each purpose, so that drawing more for one does not shift the others. */
+  random(purpose: string): Random {
+    return seededRandom(crc32(`${this.#seed}/${purpose}`));
+  }
+
+  /** Every machine as if it had enrolled: its record and its object are in the store. */
+  async enrolAll(): Promise<void> {
+    const { store } = this.coordinator;
+    for (const { nodeId, name } of this.nodes) {
+      const record: NodeRecord = {
+        nodeId,
+        name,
+        enrolledAtMs: this.clock.now(),
+        keyFingerprint: "",
+        certificateSerial: "",
+        certificateNotAfterMs: this.clock.now() + 7 * 86_400_000,
+        natsPublicKey: nodeId,
+        renewalCounter: 0,
+        recoveredSerials: [],
+        bakeManifestDigest: "",
+      };
+      const object: Node = {
+        apiVersion: API_VERSION,
+        kind: "Node",
+        metadata: { name, uid: nodeId, labels: { pool: "workers" } },
+        spec: {},
+      };
+      const values = [
+        [keys.node(nodeId), record],
+        [keys.object("Node", name), object],
+      ] as const;
+      await store.commit(values.map(([key, value]) => ({ type: "put", key, value: Buffer.from(JSON.stringify(value)) })));
+    }
+  }
+
+  calmBus(): void {
+    const random = this.random("bus latency");
+    Object.assign(this.bus.faults, { dropShare: 0, duplicateShare: 0, delayMs: () => 0.2 + 2 * random.unit() });
+  }
+
+  #observe(observation: Observation): void {
+    this.#observed += 1;
+    if (observation.type === "acknowledged") {
+      const outbox = `${observation.node}/${observation.epoch}`;
+      this.acknowledged.set(outbox, Math.max(observation.seq, this.acknowledged.get(outbox) ?? 0));
+    }
+    this.transcript.say("node" in observation ? observation.node : "store", describe(observation));
+    for (const checker of this.#checkers) {
+      const message = checker.see(observation);
+      if (message === undefined) continue;
+      this.violations.push({ invariant: checker.name, message, atMs: this.clock.monotonicMs() });
+      this.transcript.say("checker", `${checker.name} is broken: ${message}`);
+    }
+  }
+}
+
+function describe(observation: Observation): string {
+  switch (observation.type) {
+    case "decided":
+      return `decided ${observation.planEpoch}/${observation.generation} ${observation.revision.slice(7, 15)} by ${observation.rollout}`;
+    case "rollout":
+      return `${observation.name} ${observation.phase} ${observation.reason}`;
+    case "accepted":
+      return `accepted ${observation.planEpoch}/${observation.generation}`;
+    case "intent":
+      return `intends ${observation.kind} of ${observation.planEpoch}/${observation.generation}`;
+    case "done":
+      return `done ${observation.step} of ${observation.planEpoch}/${observation.generation}`;
+    case "ended":
+      return `ended ${observation.planEpoch}/${observation.generation} ${observation.outcome}`;
+    case "refused":
+      return `refused ${observation.planEpoch}/${observation.generation} ${observation.reason}`;
+    case "effect":
+      return `${observation.kind} ${observation.target} ${observation.value}`.trimEnd();
+    case "logged":
+    case "acknowledged":
+    case "freed":
+      return `${observation.type} ${observation.epoch}/${observation.seq}`;
+  }
+}
