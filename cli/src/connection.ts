@@ -3,6 +3,8 @@ import { ChannelCredentials, Client, Metadata, type ServiceError, status } from 
 import { OperatorService } from "@drover/proto";
 import { CliError, type ExitCode, exitCodes } from "./cli-error.ts";
 import type { Context } from "./context/context-file.ts";
+import { dialled, findDistrust } from "./dialled-address.ts";
+import { createOperator, nextStep } from "./next-step.ts";
 
 type Methods = typeof OperatorService;
 type RequestOf<M extends keyof Methods> = Parameters<Methods[M]["requestSerialize"]>[0];
@@ -15,34 +17,39 @@ export class Connection implements Disposable {
   readonly endpoint: string;
   readonly #client: Client;
   readonly #timeoutMs: number;
+  readonly #context: Context;
 
   constructor(context: Context, timeoutMs: number) {
     this.endpoint = context.endpoint;
+    this.#context = context;
     this.#timeoutMs = timeoutMs;
+    const { options, verify } = dialled(context.endpoint);
     let credentials: ChannelCredentials;
     try {
       credentials = ChannelCredentials.createSsl(
         Buffer.from(context.caPem),
         Buffer.from(context.keyPem),
         Buffer.from(context.certificatePem),
+        verify,
       );
     } catch (error) {
       throw new CliError(
         exitCodes.auth,
         `the certificate or key of context '${context.name}' cannot be used: ${(error as Error).message}`,
-        "drover-coordinator operator create",
+        createOperator,
       );
     }
     this.#client = new Client(context.endpoint, credentials, {
       "grpc.max_receive_message_length": 64 * 1024 * 1024,
       "grpc.enable_retries": 0,
+      ...options,
     });
   }
 
   /** One call with a deadline. @throws CliError */
-  call<M extends MethodsThat<false>>(method: M, request: RequestOf<M>): Promise<ResponseOf<M>> {
+  async call<M extends MethodsThat<false>>(method: M, request: RequestOf<M>): Promise<ResponseOf<M>> {
     const { path, requestSerialize, responseDeserialize } = OperatorService[method];
-    return new Promise((resolve, reject) => {
+    const { error, response } = await new Promise<{ error: ServiceError | null; response: ResponseOf<M> | undefined }>((resolve) => {
       this.#client.makeUnaryRequest(
         path,
         requestSerialize as (value: RequestOf<M>) => Buffer,
@@ -50,12 +57,11 @@ export class Connection implements Disposable {
         request,
         new Metadata(),
         { deadline: Date.now() + this.#timeoutMs },
-        (error, response) => {
-          if (error === null && response !== undefined) resolve(response);
-          else reject(this.#explain(error!));
-        },
+        (failure, answer) => resolve({ error: failure, response: answer }),
       );
     });
+    if (error === null && response !== undefined) return response;
+    throw await this.#explain(error!, request);
   }
 
   /** A stream of answers; cancelled when the signal aborts, which ends the iteration. @throws CliError */
@@ -74,7 +80,7 @@ export class Connection implements Disposable {
       for await (const answer of answers) yield answer as ResponseOf<M>;
     } catch (error) {
       if (signal?.aborted === true) return;
-      throw this.#explain(error as ServiceError);
+      throw await this.#explain(error as ServiceError, request);
     } finally {
       signal?.removeEventListener("abort", cancel);
       answers.cancel();
@@ -85,24 +91,30 @@ export class Connection implements Disposable {
     this.#client.close();
   }
 
-  #explain(error: ServiceError): CliError {
-    const [exitCode, next] = meanings[error.code] ?? [exitCodes.failed, undefined];
-    if (error.code === status.UNAVAILABLE)
-      return new CliError(exitCode, `the coordinator at ${this.endpoint} cannot be reached: ${error.details}`, next);
+  async #explain(error: ServiceError, request: object): Promise<CliError> {
+    const next = nextStep(error.code, request);
+    if (error.code === status.UNAVAILABLE) {
+      const distrust = await findDistrust(this.#context);
+      if (distrust !== undefined) {
+        const why = `the coordinator at ${this.endpoint} and context '${this.#context.name}' do not trust each other: ${distrust}`;
+        return new CliError(exitCodes.auth, why, createOperator);
+      }
+      return new CliError(exitCodes.failed, `the coordinator at ${this.endpoint} cannot be reached: ${error.details}`, next);
+    }
+    const exitCode = exitCodeOf[error.code] ?? exitCodes.failed;
     if (error.code === status.DEADLINE_EXCEEDED)
       return new CliError(exitCode, `the coordinator at ${this.endpoint} did not answer in time`, next);
     return new CliError(exitCode, error.details, next);
   }
 }
 
-const meanings: Partial<Record<status, readonly [ExitCode, string | undefined]>> = {
-  [status.UNAVAILABLE]: [exitCodes.failed, "is it running there? drover-coordinator doctor; another one: drover --context NAME"],
-  [status.UNAUTHENTICATED]: [exitCodes.auth, "drover-coordinator operator create NAME --role ROLE gives a certificate"],
-  [status.PERMISSION_DENIED]: [exitCodes.auth, "drover whoami shows your role"],
-  [status.NOT_FOUND]: [exitCodes.notFound, "drover get KIND lists what there is"],
-  [status.ABORTED]: [exitCodes.conflict, "somebody changed it meanwhile: look again with drover get, then repeat"],
-  [status.ALREADY_EXISTS]: [exitCodes.conflict, undefined],
-  [status.FAILED_PRECONDITION]: [exitCodes.conflict, undefined],
-  [status.DEADLINE_EXCEEDED]: [exitCodes.timeout, "a longer --request-timeout may help"],
-  [status.INVALID_ARGUMENT]: [exitCodes.usage, undefined],
+const exitCodeOf: Partial<Record<status, ExitCode>> = {
+  [status.UNAUTHENTICATED]: exitCodes.auth,
+  [status.PERMISSION_DENIED]: exitCodes.auth,
+  [status.NOT_FOUND]: exitCodes.notFound,
+  [status.ABORTED]: exitCodes.conflict,
+  [status.ALREADY_EXISTS]: exitCodes.conflict,
+  [status.FAILED_PRECONDITION]: exitCodes.conflict,
+  [status.DEADLINE_EXCEEDED]: exitCodes.timeout,
+  [status.INVALID_ARGUMENT]: exitCodes.usage,
 };

@@ -16,6 +16,8 @@ export interface Session {
   readonly signal: AbortSignal;
   nowMs(): number;
   print(text: string): void;
+  /** A line that the next one replaces; only a terminal shows it. Empty: removes it. */
+  showLive(text: string): void;
   warn(text: string): void;
   readStdin(): Promise<string>;
   connect(): Connection;
@@ -24,12 +26,26 @@ export interface Session {
 /** The session of a real command line. */
 export function makeSession(options: GlobalOptions, environment: NodeJS.ProcessEnv, signal: AbortSignal): Session {
   let connection: Connection | undefined;
+  let hasLiveLine = false;
+  const clearLive = (): string => {
+    const clear = hasLiveLine ? "\r\u001B[K" : "";
+    hasLiveLine = false;
+    return clear;
+  };
   return {
     environment,
     signal,
     nowMs: () => Date.now(),
-    print: (text) => void process.stdout.write(`${text}\n`),
-    warn: (text) => void process.stderr.write(`${text}\n`),
+    print: (text) => void process.stdout.write(`${clearLive()}${text}\n`),
+    showLive(text) {
+      if (!process.stdout.isTTY) return;
+      process.stdout.write(`${clearLive()}${text.slice(0, process.stdout.columns - 1)}`);
+      hasLiveLine = text !== "";
+    },
+    warn(text) {
+      process.stdout.write(clearLive());
+      process.stderr.write(`${text}\n`);
+    },
     async readStdin() {
       let text = "";
       process.stdin.setEncoding("utf8");
@@ -53,7 +69,7 @@ export function kindFrom(text: string): Kind {
   throw new CliError(
     exitCodes.usage,
     `there is no kind '${text}'`,
-    "kinds: nodes, nodesets, nodeprofiles, rollouts, imagelocks, jointokens",
+    "drover get nodes (or nodesets, nodeprofiles, rollouts, imagelocks, jointokens)",
   );
 }
 
@@ -63,7 +79,11 @@ export function targetFrom(words: readonly string[]): { readonly kind: Kind; rea
   const slash = first.indexOf("/");
   const [kindText, name] = slash > 0 ? [first.slice(0, slash), first.slice(slash + 1)] : [first, second];
   if (name === undefined || name === "" || words.length > (slash > 0 ? 1 : 2)) {
-    throw new CliError(exitCodes.usage, `'${words.join(" ")}' does not name one object`, "KIND/NAME or KIND NAME, such as node/web-1");
+    throw new CliError(
+      exitCodes.usage,
+      `'${words.join(" ")}' does not name one object`,
+      "drover get nodes -o name lists names in the form that is wanted: KIND/NAME",
+    );
   }
   return { kind: kindFrom(kindText ?? ""), name };
 }

@@ -1,6 +1,7 @@
 /** `drover describe KIND [NAME] [-l SELECTOR]`: all there is to know, equal machines told once. */
 import type { DroverObject, Node } from "@drover/api";
 import { stringify } from "yaml";
+import { FACT_LABELS } from "../output/conditions.ts";
 import { changeLine } from "../output/step-diffs.ts";
 import { age, bytesText } from "../output/table.ts";
 import { decodeObject, kindFrom, type Session, targetFrom } from "../session.ts";
@@ -24,6 +25,9 @@ export async function describe(session: Session, words: readonly string[], selec
   const blocks = nodes.length === objects.length ? describeNodes(nodes, session.nowMs()) : objects.map((object) => describeOther(object));
   session.print(blocks.join("\n\n"));
 }
+
+/** Differs on every machine, and says nothing that its name does not. */
+const HOSTNAME_LABEL = `${FACT_LABELS}hostname`;
 
 /** Machines that differ only in name, id, addresses and times are one block. */
 export function describeNodes(nodes: readonly Node[], nowMs: number): string[] {
@@ -50,13 +54,13 @@ function addresses(node: Node): string {
 
 function nodeText(node: Node): string {
   const { status } = node;
-  const lines = [
-    `Labels:      ${
-      Object.entries(node.metadata.labels ?? {})
-        .map(([key, value]) => `${key}=${value}`)
-        .join(", ") || "-"
-    }`,
-  ];
+  const labels = Object.entries(node.metadata.labels ?? {}).filter(([key]) => key !== HOSTNAME_LABEL);
+  const labelText = (areFacts: boolean): string =>
+    labels
+      .filter(([key]) => key.startsWith(FACT_LABELS) === areFacts)
+      .map(([key, value]) => `${key}=${value}`)
+      .join(", ") || "-";
+  const lines = [`Labels:      ${labelText(false)}`, `Facts:       ${labelText(true)}`];
   if (status === undefined) return [...lines, "Status:      none yet"].join("\n");
   lines.push(
     `Phase:       ${status.phase}`,

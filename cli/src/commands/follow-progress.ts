@@ -1,6 +1,5 @@
-/** Live step progress of nodes, a line per change; what nodes stream while they work. */
-import { ProgressPhase, type WatchProgressResponse } from "@drover/proto";
-import { bytesText } from "../output/table.ts";
+/** Live progress of steps as nodes stream it: a line for each phase; bytes that move share one line, on a terminal. */
+import { type Progress, ProgressPhase, type WatchProgressResponse } from "@drover/proto";
 import type { Session } from "../session.ts";
 
 const phases: Readonly<Record<number, string>> = {
@@ -14,17 +13,26 @@ const phases: Readonly<Record<number, string>> = {
 /** Prints until the signal aborts. */
 export async function followProgress(session: Session, labelSelector: string, signal: AbortSignal): Promise<void> {
   const request = { labelSelector };
-  for await (const answer of session.connect().stream("watchProgress", request, signal)) {
-    session.print(progressLine(answer));
+  try {
+    for await (const answer of session.connect().stream("watchProgress", request, signal)) {
+      if (answer.progress === undefined) continue;
+      const line = progressLine(answer.nodeName, answer.progress);
+      if (areMovingBytes(answer.progress)) session.showLive(line);
+      else session.print(line);
+    }
+  } finally {
+    session.showLive("");
   }
 }
 
-export function progressLine({ nodeName, progress }: WatchProgressResponse): string {
-  if (progress === undefined) return `  ${nodeName}`;
-  const share =
-    progress.totalBytes > 0
-      ? ` ${bytesText(progress.doneBytes)} of ${bytesText(progress.totalBytes)} (${Math.floor((100 * progress.doneBytes) / progress.totalBytes)} %)`
-      : "";
-  const words = [progress.item, phases[progress.phase] ?? "", progress.message].filter((word) => word !== "");
-  return `  ${nodeName}  ${progress.step.padEnd(10)} ${words.join(" ")}${share}`;
+function areMovingBytes({ phase, totalBytes }: Progress): boolean {
+  return phase === ProgressPhase.PROGRESS_PHASE_RUNNING && totalBytes > 0;
+}
+
+export function progressLine(nodeName: WatchProgressResponse["nodeName"], progress: Progress): string {
+  const { step, item, phase, doneBytes, totalBytes, message } = progress;
+  const words = [item, phases[phase] ?? ""].filter((word) => word !== "").join(" ");
+  const share = totalBytes > 0 ? ` (${Math.floor((100 * doneBytes) / totalBytes)} % of the step)` : "";
+  const isItem = item !== "" && phase !== ProgressPhase.PROGRESS_PHASE_STARTED;
+  return `  ${nodeName}  ${step.padEnd(10)} ${words}${message === "" ? "" : `, ${message}`}${isItem ? share : ""}`;
 }

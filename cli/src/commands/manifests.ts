@@ -18,7 +18,12 @@ export async function readManifests(session: Session, paths: readonly string[]):
       else problems.push(...parsed.problems.map(formatProblem));
     }
   }
-  if (problems.length > 0) throw new CliError(exitCodes.usage, problems.join("\n"), "nothing was changed; mend the lines named and repeat");
+  if (problems.length > 0)
+    throw new CliError(
+      exitCodes.usage,
+      `${problems.join("\n")}\nnothing was changed`,
+      `mend what is named, then: drover apply --dry-run=client ${paths.map((path) => `-f ${path}`).join(" ")}`,
+    );
   if (manifests.length === 0)
     throw new CliError(exitCodes.usage, `no object in ${paths.join(", ")}`, "a manifest has apiVersion, kind, metadata and spec");
   return manifests;

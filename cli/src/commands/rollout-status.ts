@@ -18,7 +18,8 @@ export async function rolloutStatus(session: Session, name: string, options: Rol
   const signal = AbortSignal.any([session.signal, timeout, done.signal]);
   const progress = options.hasProgress && options.isWatching ? followProgress(session, "", signal) : Promise.resolve();
   let last: Rollout | undefined;
-  let shown = "";
+  const shown = new Set<string>();
+  let head = "";
   try {
     const request = { kind: "Rollout", labelSelector: "", name, fromRevision: 0 };
     for await (const event of session.connect().stream("watchObjects", request, signal)) {
@@ -29,9 +30,13 @@ export async function rolloutStatus(session: Session, name: string, options: Rol
         continue;
       }
       last = decodeObject(event.object) as Rollout;
-      const text = statusText(last);
-      if (text !== shown) session.print(text);
-      shown = text;
+      const [first = "", ...waiting] = statusLines(last);
+      // Only what is news: a head that moved, a reason to wait that was not told since.
+      if (first !== head) session.print(first);
+      for (const line of waiting) if (!shown.has(line)) session.print(line);
+      head = first;
+      shown.clear();
+      for (const line of waiting) shown.add(line);
       if (hasEnded(last)) break;
     }
   } finally {
@@ -59,13 +64,19 @@ function hasEnded(rollout: Rollout): boolean {
   return phase === "Complete" || phase === "Stopped" || phase === "Superseded";
 }
 
-/** One line, and one for each node that waits with why. */
 export function statusText(rollout: Rollout): string {
+  return statusLines(rollout).join("\n");
+}
+
+/** One line, and one for each reason to wait with its nodes. */
+function statusLines(rollout: Rollout): string[] {
   const { status } = rollout;
   const { name } = rollout.metadata;
-  if (status === undefined) return `rollout/${name} has not been looked at yet`;
+  if (status === undefined) return [`rollout/${name} has not been looked at yet`];
+  // While it goes on, who waits for what says more than the summary of it.
+  const message = status.message === "" || status.phase === "Progressing" ? "" : ` (${status.message})`;
   const lines = [
-    `rollout/${name} ${status.phase}: ${status.updated} of ${status.total} updated, ${status.inChange} in change, ${status.failed} failed${status.message === "" ? "" : ` (${status.message})`}`,
+    `rollout/${name} ${status.phase}: ${status.updated} of ${status.total} updated, ${status.inChange} in change, ${status.failed} failed${message}`,
   ];
   const reasons = new Map<string, string[]>();
   for (const { node, reason, message } of status.waiting) {
@@ -73,7 +84,7 @@ export function statusText(rollout: Rollout): string {
     reasons.set(key, [...(reasons.get(key) ?? []), node]);
   }
   for (const [why, nodes] of reasons) lines.push(`  waiting: ${shortList(nodes)} (${why})`);
-  return lines.join("\n");
+  return lines;
 }
 
 function shortList(names: readonly string[]): string {

@@ -18,7 +18,7 @@ export function parseGoal(text: string): Goal {
   throw new CliError(
     exitCodes.usage,
     `--for=${text} is no goal`,
-    "--for=condition=InSync, --for=condition=InSync=False, --for=phase=Complete or --for=delete",
+    "drover wait node/NAME --for=condition=InSync (or condition=InSync=False, phase=Complete, delete)",
   );
 }
 

@@ -46,7 +46,7 @@ export function readContextFile(path: string): ContextFile {
     throw new CliError(
       exitCodes.usage,
       `${path}:${at.line}:${at.col}: ${broken.message.split("\n")[0]}`,
-      "mend the file, or write a new one: drover-coordinator operator create",
+      "on the coordinator's machine: drover-coordinator operator create NAME --role viewer --out FILE",
     );
   }
   const problem = (keyPath: readonly (string | number)[], message: string): CliError => {
@@ -55,7 +55,7 @@ export function readContextFile(path: string): ContextFile {
     return new CliError(
       exitCodes.usage,
       `${path}:${at.line}:${at.col}: ${keyPath.length === 0 ? "" : `${keyPath.join(".")}: `}${message}`,
-      "write a new one: drover-coordinator operator create",
+      "on the coordinator's machine: drover-coordinator operator create NAME --role viewer --out FILE",
     );
   };
   const value = document.toJS() as { currentContext?: unknown; contexts?: unknown } | null;

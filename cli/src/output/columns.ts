@@ -1,5 +1,6 @@
 /** What `get` shows of each kind, plain and wide. */
 import type { DroverObject, Kind } from "@drover/api";
+import { FACT_LABELS, worstOf } from "./conditions.ts";
 import { age } from "./table.ts";
 
 export interface Column {
@@ -20,8 +21,10 @@ const name: Column = { title: "NAME", cell: (object) => object.metadata.name };
 const created: Column = { title: "AGE", cell: (object, nowMs) => age(object.metadata.creationTimestamp, nowMs) };
 const shortDigest = (digest: string | undefined): string =>
   digest === undefined || digest === "" ? "-" : digest.replace("sha256:", "").slice(0, 12);
+/** Labels that people gave; what facts say has columns and lines of its own. */
 const labelsOf = (object: DroverObject): string =>
   Object.entries(object.metadata.labels ?? {})
+    .filter(([key]) => !key.startsWith(FACT_LABELS))
     .map(([key, value]) => `${key}=${value}`)
     .join(",") || "-";
 const labels: Column = { title: "LABELS", isWide: true, cell: labelsOf };
@@ -41,7 +44,7 @@ export const columns: { readonly [K in Kind]: readonly Column[] } = {
     column<"Node">("ID", (node) => node.metadata.uid, true),
     column<"Node">("KERNEL", (node) => node.status?.facts?.["kernel"] as string | undefined, true),
     column<"Node">("CONTAINERD", (node) => (node.status?.facts?.["versions"] as Record<string, string> | undefined)?.["containerd"], true),
-    column<"Node">("REASON", (node) => node.status?.conditions.find((condition) => condition.status === "False")?.reason, true),
+    column<"Node">("REASON", (node) => worstOf(node.status?.conditions ?? [])?.reason, true),
     labels,
   ],
   NodeSet: [

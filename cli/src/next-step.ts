@@ -1,0 +1,28 @@
+/** What helps after a refusal: a command that can be run as it is printed, wherever there is one. */
+import { kindOf, kinds } from "@drover/api";
+import { status } from "@grpc/grpc-js";
+
+/** The parts of requests by which the command that helps is chosen. */
+interface Asked {
+  readonly kind?: unknown;
+  readonly name?: unknown;
+  readonly node?: unknown;
+}
+
+/** Where a certificate comes from. */
+export const createOperator = "on the coordinator's machine: drover-coordinator operator create NAME --role viewer --out FILE";
+
+const helps: { readonly [S in status]?: (pluralKind: string | undefined, asked: Asked) => string | undefined } = {
+  [status.UNAVAILABLE]: () => "on its machine: drover-coordinator doctor; the others you know: drover context list",
+  [status.UNAUTHENTICATED]: () => createOperator,
+  [status.PERMISSION_DENIED]: () => "drover whoami",
+  [status.NOT_FOUND]: (plural) => plural && `drover get ${plural}`,
+  [status.ABORTED]: (plural, { name }) =>
+    plural && (typeof name === "string" ? `drover get ${plural} ${name} -o yaml` : `drover get ${plural}`),
+  [status.DEADLINE_EXCEEDED]: () => "the same again with a longer deadline: drover --request-timeout 60s COMMAND",
+};
+
+export function nextStep(code: status, asked: Asked): string | undefined {
+  const kind = typeof asked.kind === "string" ? kindOf(asked.kind) : asked.node === undefined ? undefined : "Node";
+  return helps[code]?.(kind && kinds[kind].plural, asked);
+}
