@@ -48,7 +48,7 @@ describe("acceptPlan", () => {
       type: "ended",
       planEpoch: 1,
       generation: 3,
-      ending: { outcome: "rejected", reason: "Unconfirmed", message: "" },
+      ending: { outcome: "rejected", step: "containerd", reason: "Unconfirmed", message: "" },
     });
     expect(state.rejectedGeneration).toBe(3);
     expect(acceptPlan(bytes, rules(state))).toMatchObject({ outcome: "refused", reason: "OldGeneration" });

@@ -1,8 +1,9 @@
 import { silentLog, VirtualClock } from "@drover/lifecycle";
-import { type Event, Impact, Plan } from "@drover/proto";
+import { type Event, Impact, Plan, PlanOutcome } from "@drover/proto";
 import { beforeEach, describe, expect, it } from "vitest";
 import { FakeCrash, type FakeHost, fakeHost, fakeSteps } from "../fake/index.ts";
 import { MemoryStateDirectory } from "../state/index.ts";
+import { StepError } from "../steps/step.ts";
 import { Engine } from "./engine.ts";
 import { defaultStepDeadlineMs, type StepTable } from "./engine-parts.ts";
 import { type Failpoint, failpointFrom, noFailpoint } from "./failpoints.ts";
@@ -136,6 +137,46 @@ describe("I2: (plan epoch, generation) rises strictly and is durable before the 
     await engine.apply(never);
     expect(lastFinished()).toMatchObject({ reason: "NoSuchKey", failedStep: "sysctl" });
     expect(engine.journal).toMatchObject({ accepted: { generation: 2 }, enforced: { generation: 1 } });
+  });
+});
+
+describe("I2: a plan whose change was undone is rejected", () => {
+  it("it is never tried again, and what it changed before goes back to what is enforced, also after a restart", async () => {
+    const steps = fakeSteps();
+    const undoing: StepTable = {
+      ...steps,
+      containerd: {
+        ...steps.containerd,
+        async apply(spec, changes, context) {
+          if (spec.sandboxImage === "pause:2") throw new StepError("CriNotAnswering", "all is back as it was", false, true);
+          await steps.containerd.apply(spec, changes, context);
+        },
+      },
+    };
+    let engine = await start({ steps: undoing });
+    await engine.accept(planOf(1));
+    await engine.apply(never);
+    const second = Plan.decode(planOf(2));
+    second.steps[0]!.spec = { $case: "sysctl", value: { values: { "vm.swappiness": "20" } } };
+    const bytes = Buffer.from(Plan.encode(second).finish());
+    await engine.accept(bytes);
+    await engine.apply(never);
+    expect(lastFinished()).toMatchObject({
+      outcome: PlanOutcome.PLAN_OUTCOME_REJECTED,
+      reason: "CriNotAnswering",
+      failedStep: "containerd",
+    });
+    expect(await host.kernel.readSysctl("vm.swappiness")).toBe("20");
+    state.crash();
+    engine = await start({ steps: undoing });
+    expect(engine.journal).toMatchObject({ rejectedGeneration: 2, enforced: { generation: 1 } });
+    const told = results().length;
+    await engine.apply(never);
+    expect(results().length).toBe(told);
+    await engine.scan(never);
+    expect(await host.kernel.readSysctl("vm.swappiness")).toBe("10");
+    expect(await engine.accept(bytes)).toMatchObject({ outcome: "refused", reason: "OldGeneration" });
+    expect(await engine.accept(planOf(3))).toMatchObject({ outcome: "accepted" });
   });
 });
 

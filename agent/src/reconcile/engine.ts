@@ -124,7 +124,8 @@ export class Engine {
     if (enforced === undefined) return;
     const plan = decodeKept(enforced);
     const isNewerOpen = accepted !== undefined && comparePairs(accepted, enforced) !== 0;
-    const skipped = isNewerOpen ? accepted.touched : [];
+    // What a rejected plan had changed before its undone step goes back to what is enforced, as drift.
+    const skipped = isNewerOpen && accepted.ending?.outcome !== "rejected" ? accepted.touched : [];
     const bound = boundSteps(plan, this.#parts.steps).filter(({ step }) => !skipped.includes(step.kind));
     await scanForDrift(bound, {
       parts: this.#parts,
@@ -200,7 +201,8 @@ export class Engine {
     const run = await this.#run(pair, plan, each, signal);
     if (run.outcome !== "failed") return undefined;
     if (this.#isSuperseded(pair)) return "superseded";
-    const { reason, message, isRetryable } = run;
+    const { reason, message, isRetryable, isUndone } = run;
+    if (isUndone) return this.#end(pair, plan, { outcome: "rejected", step: each.id, reason, message });
     return this.#end(pair, plan, { outcome: "failed", step: each.id, reason, message, isRetryable });
   }
 
@@ -316,6 +318,6 @@ function cancelledAt(step: string): PlanEnding {
 
 function inSync(ending: PlanEnding): StepCondition {
   if (ending.outcome === "enforced") return { type: "InSync", status: "True", reason: "Enforced", message: "" };
-  const message = ending.outcome === "failed" && ending.step !== "" ? `${ending.step}: ${ending.message}` : ending.message;
+  const message = ending.step !== "" ? `${ending.step}: ${ending.message}` : ending.message;
   return { type: "InSync", status: "False", reason: ending.reason, message };
 }

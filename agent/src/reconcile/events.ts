@@ -44,7 +44,7 @@ export function planFinished(plan: Plan, ending: PlanEnding): EventBody {
       outcome: PLAN_OUTCOME[ending.outcome],
       reason: ending.outcome === "enforced" ? "" : ending.reason,
       message: ending.outcome === "enforced" ? "" : ending.message,
-      failedStep: ending.outcome === "failed" ? ending.step : "",
+      failedStep: ending.outcome === "enforced" ? "" : ending.step,
     },
   };
 }

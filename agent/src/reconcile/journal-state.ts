@@ -17,7 +17,7 @@ export type JournalRecord =
 export type PlanEnding =
   | { readonly outcome: "enforced" }
   | { readonly outcome: "failed"; readonly step: string; readonly reason: string; readonly message: string; readonly isRetryable: boolean }
-  | { readonly outcome: "rejected"; readonly reason: string; readonly message: string };
+  | { readonly outcome: "rejected"; readonly step: string; readonly reason: string; readonly message: string };
 
 /** A plan as it is kept; how far it has come. */
 export interface AcceptedPlan extends Pair {

@@ -69,6 +69,7 @@ export class ReconcileLoop {
     const nowMs = clock.monotonicMs();
     // What was just enforced was just read back.
     if (accepted?.ending?.outcome === "enforced") this.#scanAtMs = nowMs + jittered(random, intervals.driftScanMs, 0.2);
+    if (accepted?.ending?.outcome === "rejected") this.#scanAtMs = nowMs;
     if (!isUnfinished(accepted)) return;
     const delayMs = Math.min(intervals.retryMaxMs, intervals.retryBaseMs * 2 ** Math.max(0, accepted.failures - 1));
     this.#retryAtMs = nowMs + jittered(random, delayMs, 0.3);

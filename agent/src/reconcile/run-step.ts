@@ -18,6 +18,8 @@ export interface StepRun {
   readonly reason: string;
   readonly message: string;
   readonly isRetryable: boolean;
+  /** What it had changed is back as it was. */
+  readonly isUndone: boolean;
   readonly durationMs: number;
   readonly output: OutputSummary;
 }
@@ -72,6 +74,7 @@ export async function runStep<K extends StepKind>(order: StepOrder<K>, around: S
     reason: "",
     message: "",
     isRetryable: false,
+    isUndone: false,
     durationMs: Math.round(around.clock.monotonicMs() - startedMs),
     output: output.made === undefined ? NO_OUTPUT : await output.made.finish(),
     ...run,
@@ -125,8 +128,11 @@ export function isFatal(error: unknown): boolean {
 }
 
 /** How an error ends a step. */
-export function failureOf(error: unknown): Pick<StepRun, "reason" | "message" | "isRetryable"> {
-  if (error instanceof StepError) return { reason: error.reason, message: bounded(error.message), isRetryable: error.isRetryable };
+export function failureOf(error: unknown): Pick<StepRun, "reason" | "message" | "isRetryable"> & Partial<StepRun> {
+  if (error instanceof StepError) {
+    const { reason, message, isRetryable, isUndone } = error;
+    return { reason, message: bounded(message), isRetryable, isUndone };
+  }
   if (error instanceof DeadlineExceeded) return { reason: "DeadlineExceeded", message: bounded(error.message), isRetryable: true };
   const message = bounded(error instanceof Error ? error.message : String(error));
   const isIo = error instanceof Error && "code" in error;

@@ -63,10 +63,13 @@ export class StepError extends Error {
   readonly reason: string;
   /** Whether trying again later may help without a new plan. */
   readonly isRetryable: boolean;
+  /** The step took back what this apply had changed and saw that it is back: the plan is rejected, for good. */
+  readonly isUndone: boolean;
 
-  constructor(reason: string, message: string, isRetryable: boolean) {
+  constructor(reason: string, message: string, isRetryable: boolean, isUndone = false) {
     super(message);
     this.reason = reason;
     this.isRetryable = isRetryable;
+    this.isUndone = isUndone;
   }
 }

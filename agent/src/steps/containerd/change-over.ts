@@ -81,7 +81,7 @@ async function revert(attempt: Attempt, during: ContainerdMemory, failure: strin
   await context.memory.set(rememberedOf(attempt.previous));
   const outcome =
     again === undefined ? "the files are back as they were and CRI answers again" : `the files are back as they were, but ${again}`;
-  throw new StepError("CriNotAnswering", `with the new configuration ${failure}; ${outcome}`, false);
+  throw new StepError("CriNotAnswering", `with the new configuration ${failure}; ${outcome}`, false, again === undefined);
 }
 
 /** @returns why it failed */

@@ -372,7 +372,7 @@ describe("when CRI does not answer after the restart", () => {
   it("goes back to the files before, restarts, and verifies that CRI answers again", async () => {
     const { host, context, apply, observe } = breakingMachine();
     const failure = await failureOf(apply(spec));
-    expect(failure).toMatchObject({ reason: "CriNotAnswering", isRetryable: false });
+    expect(failure).toMatchObject({ reason: "CriNotAnswering", isRetryable: false, isUndone: true });
     expect(failure.message).toContain("CRI answers again");
     expect(host.files.text(CONFIG_PATH)).toBe(OPERATORS);
     expect(host.files.text(HOSTS)).toBeUndefined();
