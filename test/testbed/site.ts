@@ -202,7 +202,7 @@ export class Site implements AsyncDisposable {
   async #configureCoordinator(): Promise<void> {
     await writeFile(
       join(this.bed.directory, "coordinator.yaml"),
-      stringify({ dataDir: this.dataDirectory, advertisedHosts: [this.bed.address], ...this.#options.coordinatorConfig }),
+      stringify({ dataDir: this.dataDirectory, advertise: { hosts: [this.bed.address] }, ...this.#options.coordinatorConfig }),
     );
   }
 
