@@ -3,7 +3,7 @@ import type { NodeProfile } from "@drover/api";
 import { keys, type DesiredNode } from "@drover/coordinator";
 import { readReports } from "../../coordinator/src/reportlog/report-count.ts";
 import { comparePairs } from "./invariants.ts";
-import { imageCatalog, manifests, NODE_SET } from "./scenario.ts";
+import { manifests, NODE_SET } from "./scenario.ts";
 import type { SimulatedNode } from "./simulated-node.ts";
 import type { World } from "./world.ts";
 
@@ -18,6 +18,8 @@ export async function differences(world: World, revision: number): Promise<reado
     if (status?.phase !== "Complete") found.push(`${metadata.name} is ${status?.phase} (${status?.reason}): ${status?.message}`);
   }
   if (current.length !== 1) found.push(`${current.length} rollouts are not superseded`);
+  if (found.length > 0) return found;
+  const wanted = wantedOf(revision);
   for (const node of world.nodes) {
     if (found.length >= 5) return found;
     const entry = await world.coordinator.store.get(keys.desired(node.nodeId));
@@ -35,23 +37,37 @@ export async function differences(world: World, revision: number): Promise<reado
     } else if (status.unacknowledgedBatches > 0) {
       found.push(`${node.name} has reports that nobody acknowledged`);
     }
-    found.push(...machineDifferences(node, revision));
+    found.push(...machineDifferences(node, wanted));
   }
   return found.length > 0 ? found : missingReports(world);
 }
 
-function machineDifferences({ name, machine }: SimulatedNode, revision: number): string[] {
+interface Wanted {
+  readonly sysctls: readonly (readonly [string, string])[];
+  readonly sandboxImage: string;
+  readonly images: readonly { readonly name: string; readonly digest: string }[];
+}
+
+function wantedOf(revision: number): Wanted {
+  const objects = manifests(revision, 1);
+  const profile = objects.find((each): each is NodeProfile => each.kind === "NodeProfile")!;
+  return {
+    sysctls: Object.entries(profile.spec.sysctl?.values ?? {}).map(([key, value]) => [key, String(value)]),
+    sandboxImage: profile.spec.containerd?.sandboxImage ?? "",
+    images: objects.flatMap((each) => (each.kind === "ImageLock" ? each.spec.images : [])),
+  };
+}
+
+function machineDifferences({ name, machine }: SimulatedNode, { sysctls, sandboxImage, images }: Wanted): string[] {
   const found: string[] = [];
-  const profile = manifests(revision, 1).find((each): each is NodeProfile => each.kind === "NodeProfile")!;
-  for (const [key, value] of Object.entries(profile.spec.sysctl?.values ?? {})) {
-    if (machine.kernel.value(key) !== String(value)) found.push(`${name} has ${key} = ${machine.kernel.value(key)}, wanted ${value}`);
+  for (const [key, value] of sysctls) {
+    if (machine.kernel.value(key) !== value) found.push(`${name} has ${key} = ${machine.kernel.value(key)}, wanted ${value}`);
   }
-  const sandboxImage = profile.spec.containerd?.sandboxImage ?? "";
   if (machine.files.text("/etc/containerd/config.toml")?.includes(sandboxImage) !== true)
     found.push(`${name} does not use ${sandboxImage}`);
-  for (const offset of [0, 1, 2]) {
-    const wanted = imageCatalog[(revision + offset) % imageCatalog.length]!;
-    const image = machine.containerd.images.find((each) => each.name === wanted.name && each.digest === wanted.digest);
+  const present = machine.containerd.images;
+  for (const wanted of images) {
+    const image = present.find((each) => each.name === wanted.name && each.digest === wanted.digest);
     if (image?.labels["io.cri-containerd.pinned"] !== "pinned") found.push(`${name} has no pinned ${wanted.name}`);
   }
   return found;

@@ -94,7 +94,12 @@ export function acknowledgedReports(): Checker {
 export function persistedFirst(): Checker {
   const nodes = new Map<string, NodePlans>();
   const plansOf = (node: string): NodePlans => {
-    const known = nodes.get(node) ?? { accepted: new Map<string, Plan>(), enforced: undefined, intended: new Map<StepKind, Plan>() };
+    const known = nodes.get(node) ?? {
+      accepted: new Map<string, Plan>(),
+      enforced: undefined,
+      intended: new Map<StepKind, Plan>(),
+      everIntended: new Set<Plan>(),
+    };
     nodes.set(node, known);
     return known;
   };
@@ -106,11 +111,12 @@ export function persistedFirst(): Checker {
           plansOf(observation.node).accepted.set(show(observation), observation.plan);
           return undefined;
         case "intent": {
-          const { accepted, intended } = plansOf(observation.node);
+          const { accepted, intended, everIntended } = plansOf(observation.node);
           const plan = accepted.get(show(observation));
           if (plan === undefined)
             return `${observation.node} intends ${observation.kind} of ${show(observation)}, which it has not accepted`;
           intended.set(observation.kind, plan);
+          everIntended.add(plan);
           return undefined;
         }
         case "ended": {
@@ -143,6 +149,7 @@ interface NodePlans {
   enforced: Plan | undefined;
   /** Kinds with a durable intent, and the plan it is of: a superseded plan's step still runs to its end. */
   readonly intended: Map<StepKind, Plan>;
+  readonly everIntended: Set<Plan>;
 }
 
 function judgeEffect(effect: Extract<Observation, { type: "effect" }>, plans: NodePlans): string | undefined {
@@ -157,7 +164,9 @@ function judgeEffect(effect: Extract<Observation, { type: "effect" }>, plans: No
       case "containerd.putImage":
       case "containerd.importArchive": {
         const digest = /sha256:[0-9a-f]{64}/.exec(`${target} ${value}`)?.[0];
-        return allowed("images").some((plan) => digestsOf(plan).includes(digest ?? ""));
+        // What an earlier plan brought loses its pin when it is in no later one.
+        const plansOfIt = value.endsWith(" unpinned") ? plans.everIntended : allowed("images");
+        return [...plansOfIt].some((plan) => digestsOf(plan).includes(digest ?? ""));
       }
       case "files.write":
       case "files.remove":

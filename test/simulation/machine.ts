@@ -8,6 +8,7 @@ import type { Observe } from "./observations.ts";
 import { imageCatalog, kernelDefaults } from "./scenario.ts";
 
 const CONTAINERD_VERSION = "1.7.20";
+const PIN_LABEL = "io.cri-containerd.pinned";
 const PULL_BYTES_PER_MS = 50_000;
 
 export function makeMachine(bootId: string): FakeHost {
@@ -78,7 +79,9 @@ export function viewOf(
       importArchive: (path, image, onProgress, signal) =>
         effect(500, "containerd.importArchive", path, image.digest, () => containerd.importArchive(path, image, onProgress, signal)),
       putImage: (name, digest, labels, signal) =>
-        effect(2, "containerd.putImage", name, digest, () => containerd.putImage(name, digest, labels, signal)),
+        effect(2, "containerd.putImage", name, PIN_LABEL in labels && labels[PIN_LABEL] === undefined ? `${digest} unpinned` : digest, () =>
+          containerd.putImage(name, digest, labels, signal),
+        ),
       close: () => containerd.close(),
     },
   };

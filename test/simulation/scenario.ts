@@ -23,6 +23,8 @@ export interface Scenario {
   readonly faultsUntilMinute: number;
   /** Faults an hour. */
   readonly faultsPerHour: Readonly<Partial<Record<FaultKind, number>>>;
+  /** How often agents look for drift; each a little more or less. */
+  readonly driftScanMinutes: number;
   /** How long after the last change and fault everything may take to be in sync, in virtual minutes. */
   readonly convergeWithinMinutes: number;
 }
@@ -34,6 +36,7 @@ export const calm = (maxUnavailable: number): Scenario => ({
   changesAtMinutes: [3],
   faultsUntilMinute: 0,
   faultsPerHour: {},
+  driftScanMinutes: 10,
   convergeWithinMinutes: 40,
 });
 
@@ -56,6 +59,7 @@ export const stormy: Scenario = {
     drift: 60,
     clockJump: 12,
   },
+  driftScanMinutes: 10,
   convergeWithinMinutes: 120,
 };
 
@@ -64,8 +68,9 @@ export const stormyFleet = (maxUnavailable: number): Scenario => ({
   ...stormy,
   name: "stormy fleet",
   maxUnavailable,
-  changesAtMinutes: [4],
-  faultsUntilMinute: 6,
+  changesAtMinutes: [3],
+  faultsUntilMinute: 5,
+  driftScanMinutes: 2,
   faultsPerHour: { ...stormy.faultsPerHour, agentKilled: 600, agentKilledInPlan: 600, sessionCut: 300, nodeCutOff: 300, drift: 600 },
 });
 

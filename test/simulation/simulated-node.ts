@@ -18,6 +18,7 @@ export interface SimulatedNodeParts {
   readonly link: NodeLink;
   readonly sessionsOf: (nodeId: string, life: Life) => Sessions;
   readonly log: Log;
+  readonly driftScanMs: number;
   readonly observe: Observe;
   readonly say: (event: string) => void;
   /** For tests of the checkers: what the agent gets instead of honest durable state. */
@@ -73,6 +74,7 @@ export class SimulatedNode {
       log,
       facts: async () => factsOf(name, bootId(nodeId, this.#boots)),
       processId: own.bytes(16),
+      intervals: { driftScanMs: this.#parts.driftScanMs },
     });
     this.#life = life;
     this.#agent = agent;

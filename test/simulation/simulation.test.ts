@@ -11,14 +11,18 @@ async function passing(options: SimulationOptions) {
 }
 
 describe("a fleet in one process", () => {
-  it("of 1,000 agents with faults ends in sync, and the seed alone decides what happened", { timeout: 300_000 }, async () => {
+  it("of 1,000 agents with faults ends in sync, and the same seed gives the same transcript", { timeout: 300_000 }, async () => {
     const options = { seed: 7, agents: 1_000, scenario: stormyFleet(100) };
     const first = await passing(options);
     const again = await passing(options);
-    const other = await passing({ ...options, seed: 8 });
     expect(again.transcript === first.transcript).toBe(true);
-    expect(other.transcript === first.transcript).toBe(false);
     expect(first.transcript.split("\n").length).toBeGreaterThan(100_000);
+  });
+
+  it("goes another way with another seed", { timeout: 60_000 }, async () => {
+    const [one, same, other] = [1, 1, 2].map((seed) => passing({ seed, agents: 20, scenario: calm(5) }));
+    expect((await same)!.transcript === (await one)!.transcript).toBe(true);
+    expect((await other)!.transcript === (await one)!.transcript).toBe(false);
   });
 
   it("goes through every kind of fault and stays within every invariant", { timeout: 120_000 }, async () => {

@@ -94,6 +94,7 @@ export class World {
         link: new NodeLink(this.bus, nodeId, count),
         sessionsOf: (id, life) => this.network.sessionsOf(id, life),
         log: log.child({ actor: nodeId }),
+        driftScanMs: scenario.driftScanMinutes * 60_000,
         say: (event) => transcript.say(nodeId, event),
         ...(tampering.state === undefined ? {} : { tamper: tampering.state }),
       });

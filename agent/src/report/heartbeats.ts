@@ -30,6 +30,7 @@ export class Heartbeats {
   #intervalMs = DEFAULT_INTERVAL_MS;
   #seq = 0;
   #cancel: (() => void) | undefined;
+  #slot: { readonly intervalMs: number; readonly ms: number } | undefined;
   #lastGeneration = -1;
   #digestOf = { text: "", value: 0 };
 
@@ -65,8 +66,8 @@ export class Heartbeats {
   #schedule(): void {
     const { clock, nodeId } = this.#parts;
     this.#cancel?.();
-    const slotMs = slotOf(nodeId, this.#intervalMs);
-    const sinceSlotMs = (((clock.now() - slotMs) % this.#intervalMs) + this.#intervalMs) % this.#intervalMs;
+    if (this.#slot?.intervalMs !== this.#intervalMs) this.#slot = { intervalMs: this.#intervalMs, ms: slotOf(nodeId, this.#intervalMs) };
+    const sinceSlotMs = (((clock.now() - this.#slot.ms) % this.#intervalMs) + this.#intervalMs) % this.#intervalMs;
     this.#cancel = clock.setTimer(this.#intervalMs - sinceSlotMs, () => {
       this.#beat();
       this.#schedule();

@@ -37,9 +37,11 @@ export class MemoryBus implements Bus {
   readonly #changed = new Wakeups();
   #isUp = true;
   #lives = 1;
-  /** Newest beat per node, in order of arrival; SENTINEL is our own. */
-  #beats = new Map<string, HeartbeatMessage & { readonly order: number }>();
+  /** The order of arrival of each node's newest beat; SENTINEL is our own. */
+  #beats = new Map<string, number>();
   #beatOrder = 0;
+  /** The same by order, so that a consumer that is nearly up to date does not walk all. */
+  #beatsByOrder = new Map<number, HeartbeatMessage>();
   #reports: (ReportMessage & { readonly atMs: number })[] = [];
   #reportsPerNode = new Map<string, number>();
   #lastSequence = 0;
@@ -64,6 +66,7 @@ export class MemoryBus implements Bus {
   loseAll(): void {
     this.#lives += 1;
     this.#beats = new Map();
+    this.#beatsByOrder = new Map();
     this.#reports = [];
     this.#reportsPerNode = new Map();
     this.#lastSequence = 0;
@@ -91,8 +94,8 @@ export class MemoryBus implements Bus {
   }
 
   grantBudget(shard: number, budget: Budget): void {
-    for (const [nodeId, port] of this.#ports) {
-      if (shardOf(nodeId) === shard) this.transmit(() => port.receiveBudget(budget));
+    for (const port of this.#ports.values()) {
+      if (port.shard === shard) this.transmit(() => port.receiveBudget(budget));
     }
   }
 
@@ -103,9 +106,10 @@ export class MemoryBus implements Bus {
   takeHeartbeat(nodeId: string, payload: Uint8Array): void {
     const copy = Buffer.from(payload);
     this.transmit(() => {
-      this.#beats.delete(nodeId);
+      this.#beatsByOrder.delete(this.#beats.get(nodeId) ?? 0);
       const order = ++this.#beatOrder;
-      this.#beats.set(nodeId, { nodeId: nodeId === SENTINEL ? undefined : nodeId, payload: copy, brokerMs: this.#clock.now(), order });
+      this.#beats.set(nodeId, order);
+      this.#beatsByOrder.set(order, { nodeId: nodeId === SENTINEL ? undefined : nodeId, payload: copy, brokerMs: this.#clock.now() });
       this.#changed.wakeAll();
     });
   }
@@ -131,15 +135,10 @@ export class MemoryBus implements Bus {
       const fresh: HeartbeatMessage[] = [];
       if (this.#isUp) {
         const oldestMs = this.#clock.now() - HEARTBEAT_MAX_AGE_MS;
-        // Newest last: what was seen lies in front, so the walk starts from the end.
-        for (const beat of [...this.#beats.values()].reverse()) {
-          if (beat.order <= seen) break;
-          if (beat.brokerMs >= oldestMs) fresh.push(beat);
-        }
+        for (const beat of this.#beatsAfter(seen)) if (beat.brokerMs >= oldestMs) fresh.push(beat);
         seen = this.#beatOrder;
       }
       if (fresh.length === 0) await this.#changed.next(signal);
-      fresh.reverse();
       for (let start = 0; start < fresh.length && !signal.aborted; start += HEARTBEAT_BATCH) {
         await handle(fresh.slice(start, start + HEARTBEAT_BATCH));
       }
@@ -182,6 +181,18 @@ export class MemoryBus implements Bus {
     for (let time = 0; time < times; time++) this.#clock.setTimer(this.faults.delayMs(), deliver);
   }
 
+  /** In order of arrival. */
+  #beatsAfter(seen: number): readonly HeartbeatMessage[] {
+    if (this.#beatOrder - seen > this.#beatsByOrder.size)
+      return [...this.#beatsByOrder].flatMap(([order, beat]) => (order > seen ? [beat] : []));
+    const beats: HeartbeatMessage[] = [];
+    for (let order = seen + 1; order <= this.#beatOrder; order++) {
+      const beat = this.#beatsByOrder.get(order);
+      if (beat !== undefined) beats.push(beat);
+    }
+    return beats;
+  }
+
   #toNode(nodeId: string, message: ToNode): void {
     const bytes = ToNode.encode(message).finish();
     this.transmit(() => this.#ports.get(nodeId)?.receive(ToNode.decode(bytes)));
@@ -205,6 +216,7 @@ export class MemoryBus implements Bus {
 }
 
 class MemoryAgentPort implements AgentPort {
+  readonly shard: number;
   readonly #bus: MemoryBus;
   readonly #nodeId: string;
   readonly #publicKey: string;
@@ -217,6 +229,7 @@ class MemoryAgentPort implements AgentPort {
   constructor(bus: MemoryBus, nodeId: string, publicKey: string) {
     this.#bus = bus;
     this.#nodeId = nodeId;
+    this.shard = shardOf(nodeId);
     this.#publicKey = publicKey;
   }
 

@@ -18,8 +18,18 @@ export function plannedSteps(desired: DesiredNode): readonly PlannedStep[] {
   return steps;
 }
 
-/** Step kinds of the plan that an agent with these kinds lacks. */
+const lackingCache = new WeakMap<DesiredNode, { readonly stepKinds: readonly string[]; readonly lacking: readonly string[] }>();
+
+/** Step kinds of the plan that an agent with these kinds lacks. Asked for each node of a set at each look. */
 export function lackingKinds(desired: DesiredNode, stepKinds: readonly string[]): readonly string[] {
+  const known = lackingCache.get(desired);
+  if (known?.stepKinds === stepKinds) return known.lacking;
+  const lacking = findLacking(desired, stepKinds);
+  lackingCache.set(desired, { stepKinds, lacking });
+  return lacking;
+}
+
+function findLacking(desired: DesiredNode, stepKinds: readonly string[]): readonly string[] {
   const kinds = plannedSteps(desired).map(({ kind }) => kind ?? "?");
   return [...new Set(kinds)].filter((kind) => !stepKinds.includes(kind));
 }

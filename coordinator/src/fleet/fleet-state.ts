@@ -13,6 +13,8 @@ interface Entry {
   cursors: OutboxCursors;
   lastReportUnixMs: number;
   health: Health;
+  /** As last shown; undefined: changed since. */
+  shown: ObservedNode | undefined;
   /** As in the last snapshot; undefined: changed since. */
   encoded: Buffer | undefined;
 }
@@ -86,7 +88,8 @@ export class FleetState implements FleetView {
     } catch {
       return;
     }
-    const { index } = this.#entry(nodeId);
+    const entry = this.#entry(nodeId);
+    const { index } = entry;
     const columns = this.#beats;
     if (message.brokerMs <= columns.brokerMs[index]! && columns.seq[index] === beat.seq) return;
     columns.atMs[index] = nowMs;
@@ -96,6 +99,7 @@ export class FleetState implements FleetView {
     columns.seq[index] = beat.seq;
     columns.stateDigest[index] = beat.stateDigest;
     columns.flags[index] = beat.flags;
+    entry.shown = undefined;
   }
 
   /** Folds one batch of the node. @param digest of its bytes; @param atUnixMs when it was logged */
@@ -104,6 +108,7 @@ export class FleetState implements FleetView {
     const folded = fold(entry.reported, entry.cursors, batch, batch.outboxEpoch.toString("hex"), digest);
     if (folded.cursors !== entry.cursors) {
       entry.reported = folded.reported;
+      entry.shown = undefined;
       entry.cursors = folded.cursors;
       entry.lastReportUnixMs = atUnixMs;
       entry.encoded = undefined;
@@ -116,6 +121,7 @@ export class FleetState implements FleetView {
     const entry = this.#entries.get(nodeId);
     if (entry === undefined || (entry.health.verdict === health.verdict && entry.health.reason === health.reason)) return false;
     entry.health = health;
+    entry.shown = undefined;
     return true;
   }
 
@@ -160,7 +166,7 @@ export class FleetState implements FleetView {
     const snapshot = decodeSnapshot(bytes);
     if (snapshot === undefined) return 0;
     for (const { nodeId, reported, cursors, lastReportUnixMs } of snapshot.nodes) {
-      Object.assign(this.#entry(nodeId), { reported, cursors, lastReportUnixMs });
+      Object.assign(this.#entry(nodeId), { reported, cursors, lastReportUnixMs, shown: undefined });
     }
     return snapshot.row;
   }
@@ -185,13 +191,18 @@ export class FleetState implements FleetView {
       cursors: [],
       lastReportUnixMs: 0,
       health: NEVER_SEEN,
+      shown: undefined,
       encoded: undefined,
     };
     this.#entries.set(nodeId, entry);
     return entry;
   }
 
-  #observed({ nodeId, index, reported, lastReportUnixMs, health }: Entry): ObservedNode {
+  #observed(entry: Entry): ObservedNode {
+    return (entry.shown ??= this.#show(entry));
+  }
+
+  #show({ nodeId, index, reported, lastReportUnixMs, health }: Entry): ObservedNode {
     const atMs = this.#beats.atMs[index]!;
     const isSeen = !Number.isNaN(atMs);
     return {
