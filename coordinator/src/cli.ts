@@ -4,8 +4,10 @@ import { join } from "node:path";
 import { formatProblem, labelValueOf } from "@drover/api";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { type Config, loadConfig, overridable } from "./config/config.ts";
-import { examine, type Finding } from "./doctor.ts";
-import { acceptRestored, makeJoinToken, makeOperator } from "./local-commands.ts";
+import { examine } from "./doctor.ts";
+import { renderFindings } from "./finding.ts";
+import { type Holders, lockedOut, type RotationStatus } from "./identity/ca-rotation.ts";
+import { acceptRestored, makeJoinToken, makeOperator, rotateCa } from "./local-commands.ts";
 import type { Role } from "./records.ts";
 import { version } from "./version.ts";
 
@@ -41,7 +43,7 @@ export function buildProgram(parts: CliParts): Command {
 
   command(program, "doctor", "look for what would keep the coordinator from working").action(async (flags: Flags) => {
     const findings = await examine(configFrom(parts, flags));
-    for (const line of report(findings)) print(line);
+    for (const line of renderFindings(findings)) print(line);
     if (findings.some(({ outcome }) => outcome === "failed")) throw new CommandFailed("");
   });
 
@@ -81,6 +83,17 @@ export function buildProgram(parts: CliParts): Command {
       print(`expires:  ${new Date(made.expiresAtMs).toISOString()}`);
     });
 
+  const ca = program.command("ca").description("the certificate authority behind nodes, operators and the coordinator");
+  command(ca, "rotate", "replace the CA: begin, wait until everybody has renewed, promote")
+    .addOption(new Option("--begin", "make a successor; it is trusted, and given out with each renewal").conflicts(["promote", "status"]))
+    .addOption(new Option("--promote", "let the successor issue; refused while somebody does not hold it").conflicts(["begin", "status"]))
+    .option("--status", "show who holds the successor (the default)")
+    .option("--force", "promote although some are locked out by it")
+    .action(async (flags: Flags & { begin?: true; promote?: true; force?: true }) => {
+      const step = flags.begin ? "begin" : flags.promote ? "promote" : "status";
+      for (const line of renderRotation(await rotateCa(configFrom(parts, flags), step, flags.force === true), step)) print(line);
+    });
+
   command(program, "restore", "go on although nodes know more than this store")
     .requiredOption("--accept", "the store is an old backup, and that is accepted")
     .action(async (flags: Flags) => {
@@ -114,10 +127,21 @@ function configFrom({ env, printError }: CliParts, flags: Flags): Config {
   throw new ConfigurationRefused("the configuration is refused");
 }
 
-function report(findings: readonly Finding[]): string[] {
-  const width = Math.max(...findings.map(({ check }) => check.length));
-  const marks = { ok: "ok     ", warning: "warning", failed: "FAILED " } as const;
-  return findings.map(({ check, outcome, message }) => `${marks[outcome]}  ${check.padEnd(width)}  ${message}`);
+function renderRotation(status: RotationStatus, step: "begin" | "promote" | "status"): string[] {
+  const { issuingPin, successor, nodes, operators } = status;
+  const lines = [`issuing:    ${issuingPin}`];
+  if (step === "promote")
+    lines.push("promoted; machines baked with the pin before need this one to enrol, and so do join tokens that are still out");
+  if (successor === undefined) return step === "promote" ? lines : [...lines, "successor:  none; make one with --begin"];
+  const counted = ({ holding, lacking }: Holders): string => `${holding.length} of ${holding.length + lacking.length} hold the successor`;
+  const isDone = nodes.lacking.length + operators.lacking.length === 0;
+  return [
+    ...lines,
+    `successor:  ${successor.pin}, trusted since ${new Date(successor.sinceMs).toISOString()}`,
+    `nodes:      ${counted(nodes)}`,
+    `operators:  ${counted(operators)}`,
+    isDone ? "next:       drover-coordinator ca rotate --promote" : `still without it:${lockedOut(status)}`,
+  ];
 }
 
 function camelCase(name: string): string {

@@ -1,10 +1,11 @@
-/** What is done on the coordinator's own machine, beside a running coordinator or without one: operators, join tokens, accepting a restored backup. */
+/** What is done on the coordinator's own machine, beside a running coordinator or without one: operators, join tokens, rotating the CA, accepting a restored backup. */
 import { generateKeyPairSync } from "node:crypto";
 import { type Clock, systemClock, systemRandom, type Random } from "@drover/lifecycle";
 import { auditOperation } from "./audit/audit.ts";
 import type { Config } from "./config/config.ts";
 import { dataFiles, makeDataDirectory, readPorts } from "./data-files.ts";
 import { type Authority, openAuthority, pemOf } from "./identity/authority.ts";
+import { beginRotation, promoteSuccessor, type RotationStatus, rotationStatus } from "./identity/ca-rotation.ts";
 import { createJoinToken } from "./identity/join-tokens.ts";
 import { createOperator } from "./identity/operators.ts";
 import { mergeContext } from "./operator-context.ts";
@@ -93,6 +94,16 @@ export async function acceptRestored(config: Config): Promise<number> {
     ]);
     if (!committed.ok) throw new LocalRefusal("the store changed meanwhile; try again");
     return planEpoch;
+  });
+}
+
+/** One step of rotating the CA; a running coordinator follows within a second. */
+export async function rotateCa(config: Config, step: "begin" | "promote" | "status", isForced: boolean): Promise<RotationStatus> {
+  return withLocal(config, async (local) => {
+    if (step === "status") return rotationStatus(local);
+    const rotation = step === "begin" ? await beginRotation(local, ACTOR) : await promoteSuccessor(local, ACTOR, isForced);
+    if (!rotation.ok) throw new LocalRefusal(rotation.message);
+    return rotation.status;
   });
 }
 

@@ -354,7 +354,7 @@ describe("the process drover-coordinator", () => {
 
   it("finds itself in order, beside the running process", () => {
     const doctor = command("doctor");
-    expect(doctor.stdout).toMatch(/^ok +NATS credentials +accepted by /m);
+    expect(doctor.stdout).toMatch(/^ok +NATS +accepts our credentials at /m);
     expect(doctor.stdout).toMatch(/^ok +store +whole/m);
     expect(doctor.status).toBe(0);
   });

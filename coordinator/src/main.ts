@@ -6,14 +6,16 @@ import { CommanderError } from "commander";
 import { pino } from "pino";
 import { NatsUnavailable } from "./bus/nats-listen.ts";
 import { buildProgram, CommandFailed, ConfigurationRefused } from "./cli.ts";
+import { AuthorityUnusable } from "./identity/authority.ts";
 import { LocalRefusal } from "./local-commands.ts";
+import { CannotListen } from "./rpc/servers.ts";
 import { serve } from "./serve.ts";
 import { StoreUnusable } from "./store/sqlite-store.ts";
 
 const printError = (line: string): void => void process.stderr.write(`${line}\n`);
 
 /** What an operator can do something about: its message is enough. */
-const EXPECTED = [LocalRefusal, NatsUnavailable, StoreUnusable];
+const EXPECTED = [AuthorityUnusable, CannotListen, LocalRefusal, NatsUnavailable, StoreUnusable];
 
 const program = buildProgram({
   env: process.env,

@@ -22,6 +22,8 @@ export interface NodeRecord {
   readonly revokedAtMs?: number;
   readonly revokedReason?: string;
   readonly bakeManifestDigest: string;
+  /** Pin of the newest CA in the bundle that it was given last: whether it can follow a rotation. */
+  readonly newestCaPin?: string;
 }
 
 export interface JoinTokenRecord {
@@ -43,6 +45,8 @@ export interface OperatorRecord {
   readonly certificateSerial: string;
   readonly createdAtMs: number;
   readonly revokedAtMs?: number;
+  /** As a node's. */
+  readonly newestCaPin?: string;
 }
 
 /** What dispatch has decided for a node. (planEpoch, generation) rises strictly. */

@@ -93,6 +93,7 @@ export async function serve(options: ServeOptions, signal: AbortSignal): Promise
         { name: "nats", run: (ended) => nats.run(ended) },
         { name: "bus", run: (ended) => bus.run(ended) },
         { name: "peers", run: (ended) => peers.run(ended) },
+        { name: "authority", run: (ended) => authority.run(ended, log.child({ component: "authority" })) },
         { name: "identity", run: (ended) => identity.run(ended) },
         { name: "coordinator", run: (ended) => coordinator.run(ended) },
         serving,

@@ -34,11 +34,16 @@ export function findNatsServer(configured: string | undefined): string {
   throw new NatsUnavailable("ServerMissing", `nats-server is not at ${candidates.join(", ")}: ${hint}`);
 }
 
-export function isFree(host: string, port: number): Promise<boolean> {
+export async function isFree(host: string, port: number): Promise<boolean> {
+  return (await listenErrorOf(host, port)) === undefined;
+}
+
+/** Why nobody can listen there now, as an errno name; undefined: one can. */
+export function listenErrorOf(host: string, port: number): Promise<string | undefined> {
   return new Promise((resolve) => {
     const probe = createServer();
-    probe.once("error", () => resolve(false));
-    probe.listen({ host, port, exclusive: true }, () => probe.close(() => resolve(true)));
+    probe.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+    probe.listen({ host, port, exclusive: true }, () => probe.close(() => resolve(undefined)));
   });
 }
 

@@ -14,6 +14,8 @@ export interface SystemTarget {
 export interface ServerView {
   readonly name: string;
   readonly version: string;
+  /** By its own clock, Unix milliseconds. */
+  readonly atMs: number;
   /** undefined: nobody of the account has connected here since the server started. */
   readonly accountJwt: string | undefined;
 }
@@ -58,10 +60,10 @@ export async function viewAccount(connection: NatsConnection, accountId: string)
   ]);
   const servers = accounts.map((answer) => {
     const { server, data } = JSON.parse(answer) as {
-      server: { name: string; ver: string };
+      server: { name: string; ver: string; time: string };
       data?: { account_detail?: { jwt?: string } } | null;
     };
-    return { name: server.name, version: server.ver, accountJwt: data?.account_detail?.jwt };
+    return { name: server.name, version: server.ver, atMs: Date.parse(server.time), accountJwt: data?.account_detail?.jwt };
   });
   const counts = stats.map((answer) => (JSON.parse(answer) as { statsz?: { active_servers?: number } }).statsz?.active_servers ?? 1);
   return { servers, activeServers: Math.max(0, ...counts), stored: stored.filter((jwt) => jwt.startsWith("ey")) };

@@ -6,8 +6,8 @@ import { type KeyObject, randomBytes, type X509Certificate } from "node:crypto";
 import { link, mkdir, open, readdir, readFile, rename, rm, chmod } from "node:fs/promises";
 import { join } from "node:path";
 import { isIP } from "node:net";
-import type { Clock } from "@drover/lifecycle";
-import { CertificateAuthority, CLIENT_AUTH, DAY_MS, type Leaf, SERVER_AUTH } from "./certificate-authority.ts";
+import { type Clock, type Log, sleep } from "@drover/lifecycle";
+import { BACKDATE_MS, CertificateAuthority, CLIENT_AUTH, DAY_MS, type Leaf, SERVER_AUTH } from "./certificate-authority.ts";
 
 export const NODE_LIFE_MS = 7 * DAY_MS;
 export const OPERATOR_LIFE_MS = 365 * DAY_MS;
@@ -16,13 +16,19 @@ export const SERVER_LIFE_MS = 30 * DAY_MS;
 export const nodeUri = (nodeId: string): string => `drover://node/${nodeId}`;
 export const operatorUri = (name: string): string => `drover://operator/${name}`;
 
+const FOLLOW_MS = 1000;
 const CA_FILE = /^ca-(\d+)\.pem$/;
 const ISSUING_FILE = "issuing";
+
+/** The directory is damaged; the message says what to do. */
+export class AuthorityUnusable extends Error {
+  override readonly name = "AuthorityUnusable";
+}
 
 /**
  * Opens the authority in a directory; the first start makes the directory and the first CA.
  * Another process that does the same at the same moment gets the same CA.
- * @throws when a file in it cannot be read as a CA
+ * @throws AuthorityUnusable when a file in it cannot be read as a CA
  */
 export async function openAuthority(directory: string, clock: Clock): Promise<Authority> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
@@ -53,12 +59,15 @@ export class Authority {
       try {
         all.push({ number, ca: await CertificateAuthority.load(await readFile(path, "utf8")) });
       } catch (error) {
-        throw new Error(`${path} is no CA of ours: ${(error as Error).message}; restore it from a backup`, { cause: error });
+        throw new AuthorityUnusable(`${path} is no CA of ours: ${(error as Error).message}; restore it from a backup`, { cause: error });
       }
     }
     const wanted = await this.#issuingNumber();
     const issuing = all.find(({ number }) => number === wanted);
-    if (issuing === undefined) throw new Error(`${join(this.#directory, ISSUING_FILE)} names ca-${wanted}.pem, which is not there`);
+    if (issuing === undefined)
+      throw new AuthorityUnusable(
+        `${join(this.#directory, ISSUING_FILE)} names ca-${wanted}.pem, which is not there; restore it from a backup`,
+      );
     this.#all = all;
     this.#issuing = issuing.ca;
     for (const changed of this.#listeners) changed();
@@ -67,6 +76,18 @@ export class Authority {
   /** "sha256:<hex>" over the issuing CA's SPKI. */
   get pin(): string {
     return this.#issuing.pin;
+  }
+
+  /** Of the CA made last: who holds the bundle with this one can follow its promotion. */
+  get newestPin(): string {
+    return this.#newest.pin;
+  }
+
+  /** The CA that is trusted and waits to issue; undefined: no rotation is under way. */
+  get successor(): { readonly pin: string; readonly sinceMs: number } | undefined {
+    const newest = this.#newest;
+    if (newest === this.#issuing) return undefined;
+    return { pin: newest.pin, sinceMs: Date.parse(newest.certificate.validFrom) + BACKDATE_MS };
   }
 
   /** X.509 DER of every CA to trust, the issuing one first. */
@@ -103,13 +124,30 @@ export class Authority {
     const next = Math.max(...this.#all.map(({ number }) => number)) + 1;
     await this.#generate(next);
     await this.load();
-    return this.#all.at(-1)!.ca.pin;
+    return this.newestPin;
   }
 
   /** From now on the newest CA issues; the others stay trusted. */
   async promoteSuccessor(): Promise<void> {
     await this.#write(ISSUING_FILE, `${this.#all.at(-1)!.number}\n`, rename);
     await this.load();
+  }
+
+  /** Takes over what another process adds or promotes, within a second; until the signal aborts. */
+  async run(signal: AbortSignal, log: Log): Promise<void> {
+    let seen = await this.#fingerprint();
+    while (!signal.aborted) {
+      await sleep(this.#clock, FOLLOW_MS, signal).catch(() => undefined);
+      try {
+        const present = await this.#fingerprint();
+        if (signal.aborted || present === seen) continue;
+        await this.load();
+        seen = present;
+        log.info({ issuing: this.pin, trusted: this.#all.length, successor: this.successor?.pin }, "certificate authorities changed");
+      } catch (error) {
+        log.error({ error: (error as Error).message }, "certificate authorities cannot be read; going on with those known");
+      }
+    }
   }
 
   /** Called whenever the bundle or the issuing CA changed. @returns what takes the listener away */
@@ -121,6 +159,14 @@ export class Authority {
   #issueClient(commonName: string, uri: string, lifeMs: number, publicKey: KeyObject): Promise<Leaf> {
     const profile = { commonName, names: [{ type: "url" as const, value: uri }], usage: CLIENT_AUTH, lifeMs };
     return this.#issuing.issue(publicKey, profile, this.#clock.now());
+  }
+
+  get #newest(): CertificateAuthority {
+    return this.#all.at(-1)!.ca;
+  }
+
+  async #fingerprint(): Promise<string> {
+    return JSON.stringify([await this.#numbers(), await this.#issuingNumber()]);
   }
 
   async #numbers(): Promise<number[]> {

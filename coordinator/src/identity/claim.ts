@@ -76,6 +76,7 @@ async function claimUnused(
     renewalCounter: 0,
     recoveredSerials: [],
     bakeManifestDigest: request.bakeManifestDigest,
+    newestCaPin: authority.newestPin,
   };
   const claim: JoinTokenRecord["claim"] = {
     nodeId,
@@ -112,7 +113,12 @@ async function claimAgain(
   if (record.keyFingerprint !== keyFingerprint || record.natsPublicKey !== request.natsPublicKey) return used;
   if (record.revokedAtMs !== undefined) return refuse("Revoked", "this node is revoked; enrol it with a new join token and a new key");
   const leaf = await authority.issueNode(record.nodeId, publicKey);
-  const renewed: NodeRecord = { ...record, certificateSerial: leaf.serial, certificateNotAfterMs: leaf.notAfterMs };
+  const renewed: NodeRecord = {
+    ...record,
+    certificateSerial: leaf.serial,
+    certificateNotAfterMs: leaf.notAfterMs,
+    newestCaPin: authority.newestPin,
+  };
   const committed = await store.commit([putJson(keys.node(record.nodeId), renewed, entry.revision)]);
   return committed.ok ? { ok: true, record: renewed, leaf } : "conflict";
 }

@@ -104,6 +104,7 @@ export function createEnrolment(dependencies: EnrolmentDependencies): Enrolment 
       certificateNotAfterMs: leaf.notAfterMs,
       natsPublicKey: change.natsPublicKey,
       retiredNatsKeys: retiredNatsKeys(record, change.natsPublicKey, clock.now()),
+      newestCaPin: authority.newestPin,
     };
     const audit = { atMs: clock.now(), actor: `node:${record.nodeId}`, target: `Node/${record.name}`, outcome: "ok" } as const;
     const committed = await store.commit([

@@ -37,7 +37,7 @@ export async function createOperator(
   if (!isP256(request.publicKey)) return refuse("InvalidRequest", "an operator's key must be EC P-256");
   const leaf = await authority.issueOperator(name, request.publicKey);
   const nowMs = clock.now();
-  const record: OperatorRecord = { name, role, certificateSerial: leaf.serial, createdAtMs: nowMs };
+  const record: OperatorRecord = { name, role, certificateSerial: leaf.serial, createdAtMs: nowMs, newestCaPin: authority.newestPin };
   const audit = { atMs: nowMs, actor, action: "CreateOperator", target: `Operator/${name}`, outcome: "ok" } as const;
   const message = `role ${role}, certificate ${leaf.serial}`;
   await store.commit([putJson(keys.operator(name), record), auditOperation({ ...audit, message }, random)]);

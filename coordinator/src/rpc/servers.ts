@@ -107,6 +107,11 @@ export class RpcServers {
   }
 }
 
+/** An address that cannot be had; the message says which. */
+export class CannotListen extends Error {
+  override readonly name = "CannotListen";
+}
+
 function bind(
   server: Server,
   { host, port }: { readonly host: string; readonly port: number },
@@ -116,7 +121,7 @@ function bind(
   return new Promise((resolve, reject) => {
     server.bindAsync(address, credentials, (error, bound) => {
       if (error === null) resolve(bound);
-      else reject(new Error(`cannot listen on ${address}: ${error.message}; is another coordinator running?`, { cause: error }));
+      else reject(new CannotListen(`cannot listen on ${address}: ${error.message}; see who has it: ss -ltnp`, { cause: error }));
     });
   });
 }
