@@ -21,7 +21,10 @@ describe("decodePlan", () => {
   });
 
   it("refuses an unknown field at the top, in a step, in a spec, in a nested message and in a map entry", () => {
-    const unknown = new BinaryWriter().uint32(999 << 3).uint32(1).finish();
+    const unknown = new BinaryWriter()
+      .uint32(999 << 3)
+      .uint32(1)
+      .finish();
     const top = Buffer.concat([Plan.encode(plan).finish(), unknown]);
     const variants = [top];
     const withUnknown = structuredClone(plan);
