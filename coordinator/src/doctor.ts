@@ -86,7 +86,10 @@ async function checkDataDirectory({ root }: DataFiles): Promise<Found> {
   }
   if (!(await isWritable(root))) {
     if (there.uid === process.getuid?.()) {
-      return failed(`${root} cannot be written, though it is this user's: the file system is read-only`, `see findmnt -T ${root}, and the kernel's log for disk errors`);
+      return failed(
+        `${root} cannot be written, though it is this user's: the file system is read-only`,
+        `see findmnt -T ${root}, and the kernel's log for disk errors`,
+      );
     }
     const message = `${root} cannot be written: it is owned by uid ${there.uid}, and this is uid ${process.getuid?.()}`;
     return failed(message, `run as its owner, or chown -R ${process.getuid?.()} ${root}`);

@@ -47,7 +47,7 @@ export async function openOutsideServers(options: OutsideServersOptions = {}): P
   const [account, signing, system] = [Nkey.create("account"), Nkey.create("account"), Nkey.create("account")];
   const systemUser = Nkey.create("user");
   const now = Date.now();
-  const storage = { maxMemoryBytes: 64 * 1024 ** 2, maxDiskBytes: 256 * 1024 ** 2 };
+  const storage = { maxMemoryBytes: 64 * 1024 ** 2, maxDiskBytes: 2 * 1024 ** 3 };
   const droverAccount = { publicKey: account.publicKey, name: "drover", storage, revocations: {} };
   const droverJwt = accountJwt(
     operatorSigningKey,

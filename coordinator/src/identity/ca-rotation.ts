@@ -43,8 +43,14 @@ export async function rotationStatus({ store, authority, clock }: Omit<RotationD
   const { successor } = authority;
   const holds = (record: { readonly newestCaPin?: string }): boolean => successor === undefined || record.newestCaPin === successor.pin;
   const split = (records: readonly { readonly name: string; readonly newestCaPin?: string }[]): Holders => ({
-    holding: records.filter(holds).map(({ name }) => name),
-    lacking: records.filter((record) => !holds(record)).map(({ name }) => name),
+    holding: records
+      .filter(holds)
+      .map(({ name }) => name)
+      .sort(),
+    lacking: records
+      .filter((record) => !holds(record))
+      .map(({ name }) => name)
+      .sort(),
   });
   const isReachable = ({ revokedAtMs, certificateNotAfterMs }: NodeRecord): boolean =>
     revokedAtMs === undefined && certificateNotAfterMs + RECOVERABLE_MS > clock.now();
