@@ -5,6 +5,7 @@ import type { Host } from "./host/host.ts";
 import type { AgentBus, Sessions, StateDirectory } from "./ports.ts";
 import { LiveConversation } from "./reconcile/conversation.ts";
 import { type ConversationIntervals, ConversationLoop } from "./reconcile/conversation-loop.ts";
+import { Bell } from "./reconcile/bell.ts";
 import { Engine } from "./reconcile/engine.ts";
 import { defaultStepDeadlineMs, type StepTable } from "./reconcile/engine-parts.ts";
 import { eventOf } from "./reconcile/events.ts";
@@ -85,6 +86,9 @@ export interface Agent {
   enforcedPlan(): Buffer | undefined;
 }
 
+/** They change with a boot or another agent only; a lost report of them is told of. */
+const FACTS_AGAIN_MS = 86_400_000;
+
 export function createAgent(parts: AgentParts): Agent {
   let running: RunningAgent | undefined;
   return {
@@ -107,6 +111,7 @@ class RunningAgent {
   readonly #bootId: string;
   readonly #startCount: number;
   readonly #images: ImageInventoryTeller;
+  readonly #factsBell: Bell;
   #refusedGeneration = 0;
   #clockOffsetMs: number | undefined;
 
@@ -120,6 +125,7 @@ class RunningAgent {
     this.#startCount = opened.startCount;
     this.#heartbeats = new Heartbeats({ nodeId, bus, clock }, () => this.#beatContent());
     this.#images = opened.images;
+    this.#factsBell = opened.factsBell;
     const onPass = async (stop: AbortSignal): Promise<void> => {
       this.#heartbeats.generationMayHaveChanged();
       const images = await this.#images.news(stop);
@@ -224,20 +230,19 @@ class RunningAgent {
 
   async #tellFacts(signal: AbortSignal): Promise<void> {
     const { facts, state, log, agentVersion } = this.#parts;
-    try {
-      if (await factsAreNews(state, this.#bootId, agentVersion)) {
-        const event = this.#event({ $case: "facts", value: await facts() });
-        await this.#outbox.record([event]);
-        await rememberFacts(state, this.#bootId, agentVersion);
+    for (let areNews = await factsAreNews(state, this.#bootId, agentVersion); !signal.aborted; ) {
+      try {
+        if (areNews) {
+          const event = this.#event({ $case: "facts", value: await facts() });
+          await this.#outbox.record([event]);
+          await rememberFacts(state, this.#bootId, agentVersion);
+        }
+      } catch (error) {
+        if ((error as { isFatal?: unknown }).isFatal === true) throw error;
+        log.error({ err: error }, "facts could not be collected");
       }
-    } catch (error) {
-      if ((error as { isFatal?: unknown }).isFatal === true) throw error;
-      log.error({ err: error }, "facts could not be collected");
+      areNews = await this.#factsBell.wait(FACTS_AGAIN_MS, signal);
     }
-    if (signal.aborted) return;
-    await new Promise<void>((resolve) => {
-      signal.addEventListener("abort", () => resolve(), { once: true });
-    });
   }
 
   #hello(): Hello {
@@ -287,7 +292,9 @@ async function openState(parts: AgentParts) {
   const journal = await Journal.open(state, failpoint);
   const ring = await OutputRing.open(state);
   const progress = new ProgressThrottle(clock);
+  const factsBell = new Bell(clock);
   let tellAll = (): void => undefined;
+  let tellLost = (): void => undefined;
   const outbox = await Outbox.open({
     nodeId,
     state,
@@ -296,6 +303,7 @@ async function openState(parts: AgentParts) {
     random,
     log: log.child({ component: "outbox" }),
     onRoomAgain: () => tellAll(),
+    onLost: () => tellLost(),
     ...(parts.maxOutboxBytes === undefined ? {} : { maxBytes: parts.maxOutboxBytes }),
   });
   const engine = await Engine.open({
@@ -317,12 +325,18 @@ async function openState(parts: AgentParts) {
     engine.tellAll();
     images.forget();
   };
+  tellLost = () => {
+    engine.tellLost();
+    images.forget();
+    factsBell.ring();
+  };
   return {
     engine,
     outbox,
     ring,
     progress,
     images,
+    factsBell,
     startCount: await countStart(state),
     bootId: host.isLive ? await host.kernel.bootId() : "",
   };

@@ -103,6 +103,7 @@ class CoordinatorCore implements Coordinator {
       log: log.child({ component: "sessions" }),
       bus,
       desired,
+      takenOf: (nodeId, outboxEpoch) => fleet.takenOf(nodeId, outboxEpoch),
       events: {
         knowsMore: (nodeId, seen) => void this.#knowsMore(nodeId, seen),
         cloneSuspected: (nodeId, message) =>

@@ -15,8 +15,8 @@ export class Bell {
     this.#wake?.();
   }
 
-  /** Returns when rung, when ms have passed, or when the signal aborts. One waiter at a time. */
-  async wait(ms: number, signal: AbortSignal): Promise<void> {
+  /** Returns when rung, when ms have passed, or when the signal aborts. One waiter at a time. @returns whether it was rung */
+  async wait(ms: number, signal: AbortSignal): Promise<boolean> {
     if (!this.#isRung && !signal.aborted) {
       await new Promise<void>((resolve) => {
         const wake = (): void => {
@@ -30,6 +30,8 @@ export class Bell {
       });
       this.#wake = undefined;
     }
+    const wasRung = this.#isRung;
     this.#isRung = false;
+    return wasRung;
   }
 }

@@ -67,6 +67,15 @@ export class Engine {
     this.#openDrift.clear();
   }
 
+  /** The coordinator has lost its reports: how the accepted plan ended is not told by anything else. */
+  tellLost(): void {
+    const { accepted } = this.journal;
+    if (accepted?.ending !== undefined) {
+      this.#parts.reporter.note([this.#event(accepted, planFinished(decodeKept(accepted), accepted.ending))]);
+    }
+    this.tellAll();
+  }
+
   /** I1, I2: checks a plan; once accepted it is durable when this resolves. */
   async accept(bytes: Uint8Array): Promise<Acceptance> {
     const { nodeId, clock, journal, reporter } = this.#parts;

@@ -159,7 +159,7 @@ describe("an outbox", () => {
         return true;
       },
     };
-    const outbox = await open({ clock, state: new MemoryStateDirectory(), bus, onRoomAgain: () => (toldAgain += 1) });
+    const outbox = await open({ clock, state: new MemoryStateDirectory(), bus, onLost: () => (toldAgain += 1) });
     const { epoch } = outbox;
     for (let number = 1; number <= 5; number += 1) await outbox.record([result(number)]);
     await clock.advance(100);

@@ -19,8 +19,10 @@ export interface OutboxParts {
   /** Default 64 MiB. */
   readonly maxBytes?: number;
   readonly limits?: BatchLimits;
-  /** Reports were dropped and there is room again, or the coordinator lost them: tell all that can be observed. */
+  /** Reports were dropped and there is room again: tell all that can be observed. */
   readonly onRoomAgain?: () => void;
+  /** The coordinator has lost reports that it had acknowledged: tell all that is known. */
+  readonly onLost?: () => void;
 }
 
 /** Above this share routine events are not taken; the rest is for results and failures. */
@@ -188,7 +190,7 @@ export class Outbox implements Reporter {
     } else if (this.unacknowledged > 0) this.#pacing.wantResendSoon();
   }
 
-  /** Nothing can go on in this epoch: what is left goes into a new one, and all that can be observed is told again. */
+  /** Nothing can go on in this epoch: what is left goes into a new one. */
   #leaveEpoch(fields: Readonly<Record<string, number>>, sentence: string): void {
     const left = this.#epoch;
     if (this.#leftEpoch === left) return;
@@ -198,7 +200,7 @@ export class Outbox implements Reporter {
       if (this.#epoch === left) await this.#startAnew(Number.POSITIVE_INFINITY);
     }).then(() => {
       this.#publish();
-      this.#parts.onRoomAgain?.();
+      this.#parts.onLost?.();
     }, toldByRun);
   }
 

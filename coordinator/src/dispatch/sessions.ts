@@ -7,6 +7,7 @@ import type { ConverseRequest, ConverseResponse, DryRunResult, Hello, Progress, 
 import type { Bus } from "../bus/bus.ts";
 import type { DesiredNode } from "../records.ts";
 import { Refused, refuse } from "../refusal.ts";
+import { OUTBOX_EPOCH_BYTES } from "../reportlog/report-count.ts";
 import { Channel } from "./channel.ts";
 import { isOlder } from "./planned-steps.ts";
 import { Session } from "./session.ts";
@@ -22,6 +23,8 @@ export interface SessionsParts {
   readonly log: Log;
   readonly bus: Bus;
   readonly desired: (nodeId: string) => DesiredNode | undefined;
+  /** How far the node's outbox was taken; epoch in hex. */
+  readonly takenOf: (nodeId: string, outboxEpoch: string) => number;
   readonly events: SessionEvents;
 }
 
@@ -196,8 +199,13 @@ export class Sessions {
   }
 
   #greet(session: Session): void {
-    const { clock, desired, events } = this.#parts;
+    const { bus, clock, desired, events, takenOf } = this.#parts;
     session.send({ $case: "welcome", value: { nowMs: clock.now() } });
+    // An idle node would never learn from its reports that we have lost what we acknowledged.
+    const { outboxEpoch } = session.hello;
+    if (outboxEpoch.length === OUTBOX_EPOCH_BYTES) {
+      bus.acknowledge(session.nodeId, { outboxEpoch, seq: takenOf(session.nodeId, outboxEpoch.toString("hex")) });
+    }
     const known = desired(session.nodeId) ?? { planEpoch: 0, generation: 0 };
     if (isOlder(known, session.accepted)) events.knowsMore(session.nodeId, session.accepted);
     else this.#instruct(session);

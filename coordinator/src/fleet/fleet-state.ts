@@ -171,6 +171,11 @@ export class FleetState implements FleetView {
     return snapshot.row;
   }
 
+  /** How far the node's outbox was taken. @param epoch hex */
+  takenOf(nodeId: string, epoch: string): number {
+    return this.#entries.get(nodeId)?.cursors.find((cursor) => cursor.epoch === epoch)?.seq ?? 0;
+  }
+
   /** The reports behind them are lost: every outbox starts from nothing. */
   forgetCursors(): void {
     for (const entry of this.#entries.values()) {
