@@ -46,4 +46,16 @@ describe("the journal", () => {
     }
     expect((await state.openLog("journal")).records.length).toBeLessThan(210);
   });
+
+  it("forgets no plan that is being accepted while it is compacted", async () => {
+    const state = new MemoryStateDirectory();
+    const journal = await Journal.open(state);
+    for (let generation = 1; generation <= 60; generation += 1) for (const record of life(generation)) await journal.write(record);
+    const accepting = journal.write(life(61)[0]!);
+    await journal.compact();
+    await accepting;
+    expect(journal.state.accepted?.generation).toBe(61);
+    state.crash();
+    expect((await Journal.open(state)).state.accepted?.generation).toBe(61);
+  });
 });
