@@ -59,12 +59,12 @@ class World {
     await this.start();
   }
 
-  async enrol(nodeId: string, name: string): Promise<Agent> {
+  async enrol(nodeId: string, name: string, role = "web"): Promise<Agent> {
     const record: Partial<NodeRecord> = { nodeId, name, enrolledAtMs: this.clock.now(), natsPublicKey: "U", recoveredSerials: [] };
     const metadata = {
       name,
       uid: nodeId,
-      labels: { role: "web" },
+      labels: { role },
       generation: 1,
       creationTimestamp: new Date(this.clock.now()).toISOString(),
     };
@@ -241,6 +241,30 @@ describe("the coordinator on ports in memory", () => {
     await world.pass(2_000);
     expect(world.rollout("web-1")?.status?.phase).toBe("Superseded");
     expect(await a.obey()).toMatchObject({ generation: 2 });
+  });
+
+  it("moves nothing for a rollout that is superseded while another set's commit is under way", async () => {
+    world = new World();
+    const second = { ...set, metadata: { name: "web-late" }, spec: { ...set.spec, selector: { matchLabels: { role: "late" } } } };
+    const commit = world.store.commit.bind(world.store);
+    let superseding: Promise<unknown> | undefined;
+    world.store.commit = async (operations) => {
+      const committed = await commit(operations);
+      if (superseding === undefined && operations.some(({ key }) => key === keys.desired(NODE_A))) {
+        superseding = world.apply({ ...second, spec: { ...second.spec, strategy: { soak: "1m" } } });
+        await superseding;
+      }
+      return committed;
+    };
+    await world.start();
+    await world.enrol(NODE_A, "a");
+    await world.enrol(NODE_B, "b", "late");
+    await world.apply(profile(4096));
+    await Promise.all([world.apply(set), world.apply(second)]);
+    await world.pass(5_000);
+    expect(await superseding).toMatchObject({ ok: true, rollouts: ["web-late-2"] });
+    expect(world.rollout("web-late-1")?.status?.phase).toBe("Superseded");
+    expect(world.coordinator.catalog.desired.get(NODE_B)?.value).toMatchObject({ rollout: "web-late-2", generation: 1 });
   });
 
   it("sends nothing to an agent that lacks a step kind, and says so", async () => {

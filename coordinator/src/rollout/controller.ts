@@ -95,8 +95,9 @@ export class RolloutController {
   async #pass(): Promise<void> {
     const { catalog } = this.#parts;
     this.#askAgainAtMs = undefined;
-    const rollouts = [...catalog.objects("Rollout").values()].map(({ value }) => value);
     for (const { value: set } of catalog.objects("NodeSet").values()) {
+      // Read anew for each set: while the one before was committed, this one's rollout may have been superseded.
+      const rollouts = [...catalog.objects("Rollout").values()].map(({ value }) => value);
       const rollout = currentRollout(set.metadata.name, rollouts);
       if (rollout === undefined) continue;
       const obstruction = this.#obstruction();
