@@ -116,4 +116,15 @@ describe("what events make of a node", () => {
     expect(see(drift("a", false), result(1, "sysctl", StepOutcome.STEP_OUTCOME_CHANGED)).drift).toEqual([]);
     expect(see(...Array.from({ length: 20 }, (_, index) => drift(`k${index}`, false))).drift).toHaveLength(16);
   });
+
+  it("keeps a bounded number of steps and conditions, the newest ones, whatever a node makes up", () => {
+    const many = Array.from({ length: 500 }, (_, index) => index);
+    const condition = (type: string) => ({ generation: 1, body: { $case: "condition", value: { type } } as Event["body"] });
+    const node = see(
+      ...many.map((index) => condition(`Made${index}`)),
+      ...many.map((index) => result(1, `s${index}`, StepOutcome.STEP_OUTCOME_CHANGED)),
+    );
+    expect([node.conditions.length, node.conditions.at(-1)?.type]).toEqual([64, "Made499"]);
+    expect([node.steps.length, node.steps.at(-1)?.step]).toEqual([64, "s499"]);
+  });
 });

@@ -62,6 +62,9 @@ export interface Folded {
 const REMEMBERED_DIGESTS = 64;
 const REMEMBERED_OUTBOXES = 4;
 const MAX_DRIFT = 16;
+/** More than any agent has: what a hostile one makes up must not grow in memory and in every snapshot. */
+const MAX_STEPS = 64;
+const MAX_CONDITIONS = 64;
 
 /**
  * @param epoch the batch's outbox epoch in hex
@@ -197,13 +200,16 @@ function atPair(node: ReportedNode, event: Event): ReportedNode {
 
 function withStep(node: ReportedNode, step: ObservedStep): ReportedNode {
   const isKnown = node.steps.some((known) => known.step === step.step);
-  return { ...node, steps: isKnown ? node.steps.map((known) => (known.step === step.step ? step : known)) : [...node.steps, step] };
+  return {
+    ...node,
+    steps: isKnown ? node.steps.map((known) => (known.step === step.step ? step : known)) : [...node.steps.slice(1 - MAX_STEPS), step],
+  };
 }
 
 function withCondition(node: ReportedNode, condition: ObservedCondition): ReportedNode {
   const isKnown = node.conditions.some((known) => known.type === condition.type);
   const conditions = isKnown
     ? node.conditions.map((known) => (known.type === condition.type ? condition : known))
-    : [...node.conditions, condition];
+    : [...node.conditions.slice(1 - MAX_CONDITIONS), condition];
   return { ...node, conditions };
 }
