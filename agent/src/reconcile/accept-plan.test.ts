@@ -34,6 +34,13 @@ describe("acceptPlan", () => {
     expect(acceptPlan(bytes, rules(emptyJournal))).toMatchObject({ outcome: "refused", reason });
   });
 
+  it("tells a refusal in a bounded number of words, or its report would not fit through the bus", () => {
+    for (const bytes of [bytesOf({ nodeId: "x".repeat(500_000) }), bytesOf({ steps: [sysctl("\u0000".repeat(100_000))] })]) {
+      const acceptance = acceptPlan(bytes, rules(emptyJournal));
+      expect(acceptance.outcome === "refused" && acceptance.message.length).toBeLessThanOrEqual(1000);
+    }
+  });
+
   it("refuses a kind that this agent does not have, and a jump that would lock the node", () => {
     const bytes = bytesOf({ steps: [sysctl("a")] });
     expect(acceptPlan(bytes, rules(emptyJournal, { supportedKinds: ["images"] }))).toMatchObject({ reason: "Unsupported" });

@@ -30,6 +30,8 @@ const MAX_PLAN_BYTES = 2 ** 20;
 const MAX_STEPS = 64;
 /** Nobody makes this many changes between two plans: a jump this far would only lock the node against all later ones. */
 const MAX_JUMP = 1_000_000;
+/** Texts of a hostile plan come back in the refusal. */
+const MAX_MESSAGE_LENGTH = 1000;
 const STEP_ID = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 /** @param bytes SignedPlan.plan, exactly as received */
@@ -102,5 +104,6 @@ function findInvalid(plan: Plan): string | undefined {
 }
 
 function refused(reason: RefusalReason, message: string, pair?: Pair): Acceptance {
-  return { outcome: "refused", reason, message, pair: pair && { planEpoch: pair.planEpoch, generation: pair.generation } };
+  const told = message.length > MAX_MESSAGE_LENGTH ? `${message.slice(0, MAX_MESSAGE_LENGTH - 3)}...` : message;
+  return { outcome: "refused", reason, message: told, pair: pair && { planEpoch: pair.planEpoch, generation: pair.generation } };
 }
