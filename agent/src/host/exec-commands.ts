@@ -52,6 +52,8 @@ export class ExecCommands implements Commands {
     let cancelKill = (): void => undefined;
     const stop = (): void => {
       killGroup(child.pid, "SIGTERM");
+      // Told twice, the first timer would fire when the number may be another program's.
+      cancelKill();
       cancelKill = this.#clock.setTimer(KILL_AFTER_MS, () => killGroup(child.pid, "SIGKILL"));
     };
     const cancelDeadline = this.#clock.setTimer(timeoutMs, () => {
