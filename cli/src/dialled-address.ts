@@ -43,12 +43,16 @@ export function findDistrust(context: Context): Promise<string | undefined> {
       resolve(distrust);
     };
     socket.setTimeout(PROBE_MS, () => end());
-    // Our certificate is judged after the handshake has ended for us; that the server speaks means that it was taken.
+    // Our certificate is judged after the handshake has ended for us: a server that then speaks has taken it, one that hangs up has not.
+    let refusal: string | undefined;
+    socket.once("secureConnect", () => {
+      refusal = "the coordinator hung up when it had seen the certificate of this context";
+    });
     socket.once("data", () => end());
-    socket.once("end", () => end());
+    socket.once("end", () => end(refusal));
     socket.on("error", (error: NodeJS.ErrnoException) => {
       const isOfTls = error.code !== undefined && !NETWORK_ERRORS.has(error.code);
-      end(isOfTls ? `${error.code}: ${error.message.trim()}` : undefined);
+      end(isOfTls ? `${error.code}: ${error.message.trim()}` : refusal);
     });
   });
 }

@@ -7,6 +7,7 @@ interface Asked {
   readonly kind?: unknown;
   readonly name?: unknown;
   readonly node?: unknown;
+  readonly json?: Uint8Array;
 }
 
 /** Where a certificate comes from. */
@@ -23,6 +24,13 @@ const helps: { readonly [S in status]?: (pluralKind: string | undefined, asked: 
 };
 
 export function nextStep(code: status, asked: Asked): string | undefined {
-  const kind = typeof asked.kind === "string" ? kindOf(asked.kind) : asked.node === undefined ? undefined : "Node";
-  return helps[code]?.(kind && kinds[kind].plural, asked);
+  const target = asked.json === undefined ? asked : targetOf(asked.json);
+  const kind = typeof target.kind === "string" ? kindOf(target.kind) : asked.node === undefined ? undefined : "Node";
+  return helps[code]?.(kind && kinds[kind].plural, target);
+}
+
+/** @param json a manifest that we encoded ourselves */
+function targetOf(json: Uint8Array): Asked {
+  const { kind, metadata } = JSON.parse(Buffer.from(json).toString("utf8")) as { kind: string; metadata: { name: string } };
+  return { kind, name: metadata.name };
 }

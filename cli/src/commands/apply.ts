@@ -23,10 +23,20 @@ export async function apply(session: Session, paths: readonly string[], dryRun: 
   if (dryRun === "node") {
     const request = { manifests: manifests.map(({ object }) => Buffer.from(JSON.stringify(object))), maxNodes: 0 };
     let unasked = 0;
+    const nodesOf = new Map<string, string[]>();
     for await (const answer of connection.stream("dryRunOnNodes", request, session.signal)) {
       if (answer.reason !== "") unasked += 1;
-      session.print(printStepDiffs(answer.nodeName, answer.steps, answer.reason, answer.message));
+      const text = printStepDiffs(answer.steps, answer.reason, answer.message);
+      nodesOf.set(text, [...(nodesOf.get(text) ?? []), answer.nodeName]);
     }
+    // What is the same on many machines is told once.
+    for (const [text, nodes] of nodesOf)
+      session.print(
+        `${nodes
+          .toSorted()
+          .map((node) => `node/${node}`)
+          .join(", ")}\n${text}`,
+      );
     if (unasked > 0)
       throw new CliError(exitCodes.degraded, `${unasked} node${unasked === 1 ? "" : "s"} could not be asked`, "drover get nodes -o wide");
     return;

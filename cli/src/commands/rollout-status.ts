@@ -68,6 +68,9 @@ export function statusText(rollout: Rollout): string {
   return statusLines(rollout).join("\n");
 }
 
+/** The one reason of those listed that is no waiting. */
+const IN_CHANGE = "InChange";
+
 /** One line, and one for each reason to wait with its nodes. */
 function statusLines(rollout: Rollout): string[] {
   const { status } = rollout;
@@ -78,12 +81,13 @@ function statusLines(rollout: Rollout): string[] {
   const lines = [
     `rollout/${name} ${status.phase}: ${status.updated} of ${status.total} updated, ${status.inChange} in change, ${status.failed} failed${message}`,
   ];
-  const reasons = new Map<string, string[]>();
-  for (const { node, reason, message } of status.waiting) {
-    const key = message === "" ? reason : `${reason}: ${message}`;
-    reasons.set(key, [...(reasons.get(key) ?? []), node]);
+  const groups = Map.groupBy(status.waiting, ({ reason, message }) => `${reason}: ${message}`);
+  for (const alike of groups.values()) {
+    const [{ reason, message } = { reason: "", message: "" }] = alike;
+    const nodes = shortList(alike.map(({ node }) => node));
+    if (reason === IN_CHANGE) lines.push(`  in change: ${nodes} (${message})`);
+    else lines.push(`  waiting: ${nodes} (${message === "" ? reason : `${reason}: ${message}`})`);
   }
-  for (const [why, nodes] of reasons) lines.push(`  waiting: ${shortList(nodes)} (${why})`);
   return lines;
 }
 

@@ -14,8 +14,8 @@ export function changeLine(change: Pick<Change, "path" | "from" | "to" | "note">
   return `${change.path}: ${from} -> ${to}${change.impact === "" ? "" : ` [${change.impact}]`}${change.note === "" ? "" : ` (${change.note})`}`;
 }
 
-export function printStepDiffs(node: string, steps: readonly StepDiff[], reason: string, message: string): string {
-  const lines = [`node/${node}`];
+export function printStepDiffs(steps: readonly StepDiff[], reason: string, message: string): string {
+  const lines: string[] = [];
   if (reason !== "") lines.push(`  could not be asked: ${reason}${message === "" ? "" : `: ${message}`}`);
   for (const step of steps) {
     if (step.reason !== "") lines.push(`  ${step.step}: ${step.reason}: ${step.message}`);
