@@ -16,7 +16,7 @@ const { values } = parseArgs({
   },
 });
 const agents = Number(values.agents);
-const fleetBudget = Math.max(5, Math.floor(agents / 10));
+const fleetBudget = Math.max(5, Math.floor(agents / 5));
 const scenario = [calm(fleetBudget), stormy, stormyFleet(fleetBudget)].find(({ name }) => name === values.scenario);
 if (scenario === undefined || !Number.isSafeInteger(agents) || agents < 1 || !Number.isSafeInteger(Number(values.seed))) {
   console.error("simulation: --seed and --agents take whole numbers, --scenario calm, stormy or 'stormy fleet'");

@@ -68,8 +68,8 @@ export const stormyFleet = (maxUnavailable: number): Scenario => ({
   ...stormy,
   name: "stormy fleet",
   maxUnavailable,
-  changesAtMinutes: [3],
-  faultsUntilMinute: 5,
+  changesAtMinutes: [0.75],
+  faultsUntilMinute: 3,
   driftScanMinutes: 2,
   faultsPerHour: { ...stormy.faultsPerHour, agentKilled: 600, agentKilledInPlan: 600, sessionCut: 300, nodeCutOff: 300, drift: 600 },
 });

@@ -12,11 +12,11 @@ async function passing(options: SimulationOptions) {
 
 describe("a fleet in one process", () => {
   it("of 1,000 agents with faults ends in sync, and the same seed gives the same transcript", { timeout: 300_000 }, async () => {
-    const options = { seed: 7, agents: 1_000, scenario: stormyFleet(100) };
+    const options = { seed: 7, agents: 1_000, scenario: stormyFleet(200) };
     const first = await passing(options);
     const again = await passing(options);
     expect(again.transcript === first.transcript).toBe(true);
-    expect(first.transcript.split("\n").length).toBeGreaterThan(100_000);
+    expect(first.transcript.split("\n").length).toBeGreaterThan(40_000);
   });
 
   it("goes another way with another seed", { timeout: 60_000 }, async () => {

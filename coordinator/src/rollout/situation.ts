@@ -37,7 +37,7 @@ export function fleetNode({ catalog, fleet, stepKinds, obstacle }: SituationPart
     name,
     verdict: observed?.health.verdict ?? "unknown",
     verdictReason: observed?.health.reason ?? "NeverSeen",
-    desired: desired && { ...desired, enforcedAtMs: desired.enforcedAtMs },
+    desired: desired && fleetDesired(desired),
     observed: observed && {
       planEpoch: observed.planEpoch,
       generation: observed.observedGeneration,
@@ -47,6 +47,10 @@ export function fleetNode({ catalog, fleet, stepKinds, obstacle }: SituationPart
     },
     obstacle: unsupported(desired, stepKinds(nodeId)) ?? impossible(obstacle(nodeId)),
   };
+}
+
+function fleetDesired({ planEpoch, generation, revision, rollout, decidedAtMs, enforcedAtMs }: DesiredNode): FleetNode["desired"] {
+  return { planEpoch, generation, revision, rollout, decidedAtMs, enforcedAtMs };
 }
 
 function unsupported(desired: DesiredNode | undefined, kinds: readonly string[] | undefined): FleetNode["obstacle"] {
