@@ -64,7 +64,7 @@ limits: {connectionAge: 30m, auditRecords: 500}
         advertisedHosts: ["drover.example", "10.0.0.1"],
         nats: { kind: "outside", urls: ["tls://nats.example:4222"], caFile: "/etc/drover/ca.pem" },
         reportLog: { maxAgeMs: 129_600_000, maxBytes: 512 * 1024 ** 2 },
-        limits: { connectionAgeMs: 1_800_000, auditRecords: 500, connections: 20_000 },
+        limits: { connectionAgeMs: 1_800_000, auditRecords: 500, streamsPerConnection: 64 },
       },
     });
   });
@@ -137,7 +137,10 @@ limits: {connectionAge: 30m, auditRecords: 500}
     ["reportLog: {maxAge: 1s}", "1:21: reportLog.maxAge: must be at least 1m"],
     ["reportLog: {maxBytes: lots}", "1:23: reportLog.maxBytes: must be bytes: a number, or one with Ki"],
     ["reportLog: {maxBytes: 1Ki}", "1:23: reportLog.maxBytes: must be at least 1Mi"],
-    ["limits: {connections: 0}", "1:23: limits.connections: must be a whole number from 10 to 1000000"],
+    ["limits: {streamsPerConnection: 0}", "1:32: limits.streamsPerConnection: must be a whole number from 1 to 10000"],
+    // What nothing enforces cannot be asked for.
+    ["limits: {connections: 100}", "1:10: limits.connections: "],
+    ["limits: {handshakeTimeout: 1s}", "1:10: limits.handshakeTimeout: "],
     ["limits: {auditRecords: 1.5e3x}", "limits.auditRecords: must be a whole number from 100 to 1000000"],
     ["a: &a [*a]", "holds itself through an alias"],
   ])("refuses %s", (text, expected) => {

@@ -14,8 +14,6 @@ export interface Config {
   readonly reportLog: { readonly maxAgeMs: number; readonly maxBytes: number };
   readonly log: { readonly level: "debug" | "info" | "warn" | "error" };
   readonly limits: {
-    readonly connections: number;
-    readonly handshakeTimeoutMs: number;
     readonly streamsPerConnection: number;
     readonly connectionAgeMs: number;
     readonly auditRecords: number;
@@ -152,7 +150,7 @@ function portClashes({ listen }: WrittenConfig): { readonly at: readonly string[
 
 function configOf(written: WrittenConfig): Config {
   const { dataDir, listen, reportLog, log, limits, nats } = written;
-  const { handshakeTimeout, connectionAge, ...counts } = limits;
+  const { connectionAge, ...counts } = limits;
   return {
     dataDir,
     listen,
@@ -163,7 +161,7 @@ function configOf(written: WrittenConfig): Config {
         : { kind: "outside", ...nats.outside },
     reportLog: { maxAgeMs: reportLog.maxAge, maxBytes: reportLog.maxBytes },
     log,
-    limits: { ...counts, handshakeTimeoutMs: handshakeTimeout, connectionAgeMs: connectionAge },
+    limits: { ...counts, connectionAgeMs: connectionAge },
   };
 }
 

@@ -97,8 +97,6 @@ export const configSchema = z.strictObject({
     .prefault({}),
   limits: z
     .strictObject({
-      connections: limit(10, 1_000_000, 20_000).describe("At once, before and after the handshake."),
-      handshakeTimeout: durationMs(100, "100ms").prefault("10s"),
       streamsPerConnection: limit(1, 10_000, 64),
       connectionAge: durationMs(60_000, "1m").prefault("1h"),
       auditRecords: limit(100, 1_000_000, 10_000),
