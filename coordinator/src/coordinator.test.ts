@@ -235,6 +235,9 @@ describe("the coordinator on ports in memory", () => {
     const shown = world.coordinator.operator.view.see("NodeSet", "web")?.object as NodeSet;
     expect(shown.status).toMatchObject({ nodes: 2, updated: 2, inSync: 2 });
 
+    const { heartbeats_total: beats, reports_folded_total: reports } = world.coordinator.totals();
+    expect([(beats?.value ?? 0) >= 16, reports?.value]).toEqual([true, 2]);
+
     // Applied again: nothing to do. Changed: another rollout, another generation.
     expect(await world.apply(set)).toMatchObject({ outcome: "unchanged", rollouts: [] });
     expect(await world.apply(profile(8192))).toMatchObject({ outcome: "configured", rollouts: ["web-2"] });

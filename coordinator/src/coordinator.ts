@@ -244,7 +244,7 @@ class CoordinatorCore implements Coordinator {
   }
 
   #totals(): ReturnType<Totals> {
-    const { pulls, folded, duplicates, gaps, clones, refused } = this.#ingest.counters;
+    const { pulls, folded, duplicates, gaps, clones, refused, foldMs } = this.#ingest.counters;
     const { graceMs, intervalMs, loopLagMs, consumerLagMs } = this.#observer.state();
     return {
       report_pulls_total: { help: "Pulls from the REPORTS stream.", value: pulls },
@@ -253,6 +253,8 @@ class CoordinatorCore implements Coordinator {
       reports_gap_total: { help: "Report batches ahead of a gap, sent again later.", value: gaps },
       reports_clone_total: { help: "Report batches that only a cloned node can have sent.", value: clones },
       reports_refused_total: { help: "Report batches refused.", value: refused },
+      reports_fold_seconds_total: { help: "Time spent on folding report batches.", value: foldMs / 1000 },
+      heartbeats_total: { help: "Heartbeats of nodes taken.", value: this.#observer.beatCount },
       heartbeat_interval_seconds: { help: "Interval nodes are asked to beat at.", value: intervalMs / 1000 },
       heartbeat_grace_seconds: { help: "Silence after which a node is suspect.", value: graceMs / 1000 },
       observer_loop_lag_seconds: { help: "Lateness of the last verdict tick.", value: loopLagMs / 1000 },

@@ -22,6 +22,8 @@ export interface Observer {
   run(signal: AbortSignal): Promise<void>;
   /** As of now; for metrics and doctor. */
   state(): ObserverState;
+  /** Nodes' beats taken since the start. */
+  readonly beatCount: number;
 }
 
 const TICK_MS = 1_000;
@@ -54,6 +56,7 @@ class FleetObserver implements Observer {
   #newestBrokerMs = 0;
   /** Monotonic time in which we were awake and had caught up. */
   #awakeMs = 0;
+  #beatCount = 0;
   #lastReturn: { readonly sentMs: number; readonly brokerMs: number } | undefined;
 
   constructor(options: ObserverOptions) {
@@ -94,6 +97,10 @@ class FleetObserver implements Observer {
     };
   }
 
+  get beatCount(): number {
+    return this.#beatCount;
+  }
+
   async #tickUntil(signal: AbortSignal): Promise<void> {
     const { clock, bus } = this.#options;
     let dueMs = clock.monotonicMs();
@@ -123,7 +130,10 @@ class FleetObserver implements Observer {
     for (const message of beats) {
       if (message.brokerMs > this.#newestBrokerMs) this.#newestBrokerMs = message.brokerMs;
       if (message.nodeId === undefined) this.#takeSentinel(message, nowMs);
-      else if (knownNode(message.nodeId)) fleet.foldBeat(message.nodeId, message, nowMs, this.#awakeMs);
+      else if (knownNode(message.nodeId)) {
+        this.#beatCount += 1;
+        fleet.foldBeat(message.nodeId, message, nowMs, this.#awakeMs);
+      }
     }
   }
 

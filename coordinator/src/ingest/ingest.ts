@@ -41,6 +41,8 @@ export interface IngestCounters {
   gaps: number;
   clones: number;
   refused: number;
+  /** Time spent on folding, in ms; what the log took is not in it. */
+  foldMs: number;
 }
 
 const SNAPSHOT_EVERY_MS = 60_000;
@@ -53,7 +55,7 @@ export function createIngest(options: IngestOptions): Ingest {
 }
 
 class ReportIngest implements Ingest {
-  readonly counters: IngestCounters = { pulls: 0, folded: 0, duplicates: 0, gaps: 0, clones: 0, refused: 0 };
+  readonly counters: IngestCounters = { pulls: 0, folded: 0, duplicates: 0, gaps: 0, clones: 0, refused: 0, foldMs: 0 };
   readonly #options: IngestOptions;
   readonly #audited = new OnceInAWhile(AUDIT_PAUSE_MS);
   /** The last log row in the fleet. */
@@ -105,6 +107,7 @@ class ReportIngest implements Ingest {
     this.counters.pulls += 1;
     const acks = new Map<string, NonNullable<Folded["ack"]> & { readonly nodeId: string }>();
     const changed = new Set<string>();
+    const startedMs = clock.monotonicMs();
     for (const message of pull.messages) {
       const folded = this.#fold(message, nowMs);
       if (folded === undefined) continue;
@@ -112,6 +115,7 @@ class ReportIngest implements Ingest {
       if (folded.ack !== undefined) acks.set(`${message.nodeId}/${folded.ack.epoch}`, { ...folded.ack, nodeId: message.nodeId });
       if (folded.outcome === "folded") changed.add(message.nodeId);
     }
+    this.counters.foldMs += clock.monotonicMs() - startedMs;
     this.#row = row;
     fleet.notify([...changed]);
     return () => {
