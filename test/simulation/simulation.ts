@@ -87,7 +87,7 @@ export async function runSimulation(options: SimulationOptions): Promise<Simulat
 /** How to run it again, and what broke. */
 export function describeFailure({ seed, agents, scenario }: SimulationOptions, { violations }: SimulationResult): string {
   const shown = violations.slice(0, 3).map(({ invariant, message, atMs }) => `${invariant} at ${(atMs / 1000).toFixed(3)} s: ${message}`);
-  return `seed ${seed} (${scenario.name}, ${agents} agents): ${shown.join("; ")}; again: node test/simulation/main.ts --seed ${seed} --agents ${agents} --scenario ${scenario.name}`;
+  return `seed ${seed} (${scenario.name}, ${agents} agents): ${shown.join("; ")}; again: node test/simulation/main.ts --seed ${seed} --agents ${agents} --scenario '${scenario.name}'`;
 }
 
 /** The operator: applies each revision when it is due, and again until the coordinator has taken it. */
