@@ -68,8 +68,8 @@ export function kindFrom(text: string): Kind {
   if (kind !== undefined) return kind;
   throw new CliError(
     exitCodes.usage,
-    `there is no kind '${text}'`,
-    "drover get nodes (or nodesets, nodeprofiles, rollouts, imagelocks, jointokens)",
+    `there is no kind '${text}'; there are nodes, nodesets, nodeprofiles, rollouts, imagelocks, jointokens`,
+    "drover get nodes",
   );
 }
 
@@ -81,8 +81,8 @@ export function targetFrom(words: readonly string[]): { readonly kind: Kind; rea
   if (name === undefined || name === "" || words.length > (slash > 0 ? 1 : 2)) {
     throw new CliError(
       exitCodes.usage,
-      `'${words.join(" ")}' does not name one object`,
-      "drover get nodes -o name lists names in the form that is wanted: KIND/NAME",
+      `'${words.join(" ")}' does not name one object: KIND/NAME or KIND NAME is wanted`,
+      "drover get nodes -o name",
     );
   }
   return { kind: kindFrom(kindText ?? ""), name };

@@ -17,8 +17,8 @@ export function parseGoal(text: string): Goal {
   if (type === "phase" && name !== "") return { type: "phase", phase: name };
   throw new CliError(
     exitCodes.usage,
-    `--for=${text} is no goal`,
-    "drover wait node/NAME --for=condition=InSync (or condition=InSync=False, phase=Complete, delete)",
+    `--for=${text} is no goal: condition=TYPE, condition=TYPE=False, phase=PHASE or delete`,
+    "drover wait node/NAME --for=condition=InSync",
   );
 }
 
@@ -65,7 +65,7 @@ export async function waitFor(session: Session, words: readonly string[], select
           const status = (object as { status?: { phase?: string; reason?: string; message?: string } }).status;
           throw new CliError(
             exitCodes.degraded,
-            `rollout/${name} is ${status?.phase}${status?.reason ? `: ${status.reason}` : ""}${status?.message ? `: ${status.message}` : ""}`,
+            `rollout/${name} is ${status?.phase}${status?.reason && status.reason !== status.phase ? `: ${status.reason}` : ""}${status?.message ? `: ${status.message}` : ""}`,
             `drover describe rollout ${name}`,
           );
         }
