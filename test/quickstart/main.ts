@@ -29,9 +29,10 @@ try {
   await copyFile(site.coordinatorLogFile, "quickstart-coordinator.log").catch(() => {});
   console.error("the coordinator's log is in quickstart-coordinator.log");
   for (const machine of site.machines.values()) {
-    console.error(
-      `--- last lines of the agent on ${machine.name}:\n${(await machine.serviceLog("drover-agent")).split("\n").slice(-15).join("\n")}`,
-    );
+    for (const service of ["containerd", "drover-agent"]) {
+      const lines = (await machine.serviceLog(service)).split("\n").slice(-15);
+      console.error(`--- last lines of ${service} on ${machine.name}:\n${lines.join("\n")}`);
+    }
   }
   process.exitCode = 1;
 } finally {

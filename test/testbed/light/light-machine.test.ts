@@ -53,6 +53,15 @@ describe("the light machine", () => {
     expect(await machine.run("systemctl", ["restart", "nosuch.service"])).toMatchObject({ exitCode: 5 });
   });
 
+  it("starts what a service file says when it is whole, and nothing for the file it is written to before", async () => {
+    const machine = await bed.addLightMachine("many");
+    const names = Array.from({ length: 24 }, (_, index) => `sleeper-${index}`);
+    await Promise.all(names.map((name) => machine.addService(name, "exec sleep 1000\n")));
+    for (const name of names) await eventually(`${name} runs`, 20_000, () => machine.servicePid(name));
+    const supervised = (await machine.run("ls", ["/run/supervisor"])).stdout.split("\n").filter((file) => file.endsWith(".starts"));
+    expect(supervised.toSorted()).toEqual(names.map((name) => `${name}.starts`).toSorted());
+  });
+
   it("leaves no process, mount or file behind when whoever holds it is killed with SIGKILL", async () => {
     const holder = spawn(process.execPath, [fileURLToPath(new URL("./hold-a-machine.ts", import.meta.url))], {
       stdio: ["ignore", "pipe", "inherit"],

@@ -1,7 +1,7 @@
 /** The light machine: namespaces with an own /etc, /var/lib, /run, boot id and network sysctls, and a supervisor as pid 1. */
 import { randomUUID } from "node:crypto";
 import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { type Bed, bedEnvironment } from "../bed.ts";
@@ -110,13 +110,10 @@ export class LightMachine implements Machine {
   }
 
   async writeFile(path: string, content: string, mode = 0o644): Promise<void> {
-    const result = await this.run(
-      "sh",
-      ["-c", 'mkdir -p "$1" && cat > "$2.new" && chmod "$3" "$2.new" && mv "$2.new" "$2"', "sh", dirname(path), path, mode.toString(8)],
-      {
-        input: content,
-      },
-    );
+    // Hidden, so that nobody who lists the folder takes the half for the whole: the supervisor would start it as a service.
+    const half = join(dirname(path), `.${basename(path)}.new`);
+    const script = 'mkdir -p "$1" && cat > "$2" && chmod "$3" "$2" && mv "$2" "$4"';
+    const result = await this.run("sh", ["-c", script, "sh", dirname(path), half, mode.toString(8), path], { input: content });
     if (result.exitCode !== 0) throw new Error(`${this.name}: ${result.stderr.trim()}`);
   }
 
