@@ -136,6 +136,15 @@ describe("an outbox", () => {
     expect([outbox.unacknowledged, roomAgain]).toEqual([0, 1]);
   });
 
+  it("drops an event that the bus could not carry, tells the gap, and goes on", async () => {
+    const sent: Event[] = [];
+    const bus = { isConnected: true, publishReport: (payload: Uint8Array) => sent.push(...ReportBatch.decode(payload).events) > 0 };
+    const outbox = await open({ state: new MemoryStateDirectory(), bus });
+    await outbox.record([condition(1, 70_000)]);
+    await outbox.record([result(2)]);
+    expect(sent.map(({ body }) => body?.$case)).toEqual(["gap", "stepResult"]);
+  });
+
   it("starts a new epoch when the coordinator has acknowledged what it never held", async () => {
     const bus = { isConnected: true, publishReport: () => true };
     const outbox = await open({ state: new MemoryStateDirectory(), bus });

@@ -32,6 +32,8 @@ const RELIEVED_SHARE = 0.5;
 const WINDOW_BATCHES = 256;
 const WINDOW_BYTES = 512 * 2 ** 10;
 const MIN_BATCH_BYTES = 2 ** 10;
+/** The bus carries 64 KiB and cuts whoever sends more: such a batch would be sent, and cut, for ever. */
+const MAX_EVENT_BYTES = 60 * 2 ** 10;
 /** A late ack is not later than this. */
 const LOWER_ACKS_MS = 2_500;
 const FILE = "outbox.json";
@@ -205,8 +207,14 @@ export class Outbox implements Reporter {
   }
 
   #take(event: Event): void {
+    const bytes = sizeOf(event);
+    if (bytes > MAX_EVENT_BYTES) {
+      this.#parts.log.error({ event: event.body?.$case, bytes }, "an event is too large for the bus and is dropped");
+      this.#drop(event);
+      return;
+    }
     this.#pending.push(event);
-    this.#pendingBytes += sizeOf(event);
+    this.#pendingBytes += bytes;
   }
 
   #drop(event: Event): void {
