@@ -315,6 +315,13 @@ describe("the coordinator on ports in memory", () => {
     await world.clock.advance(100);
     await newcomer.ended;
     expect((newcomer.failure() as Refused).refusal.reason).toBe("CloneSuspected");
+    for (let again = 0; again < 5; again += 1) {
+      const refused = a.converse(Buffer.alloc(16, 3 + again));
+      await world.clock.advance(100);
+      await refused.ended;
+    }
+    const alarms = await world.coordinator.operator.listAudit(100, `node:${NODE_A}`);
+    expect(alarms.map(({ action }) => action)).toEqual(["CloneSuspected"]);
     expect(world.coordinator.sessions.isLive(NODE_A)).toBe(true);
     const shown = world.coordinator.operator.view.see("Node", "a")?.object;
     expect(shown?.status).toMatchObject({ conditions: expect.arrayContaining([expect.objectContaining({ type: "CloneSuspected" })]) });

@@ -14,6 +14,7 @@ import type { FleetView } from "./fleet/fleet.ts";
 import { createObserver, type Observer } from "./fleet/observer.ts";
 import { keepRevoked } from "./identity/revocation.ts";
 import { createIngest, type Ingest } from "./ingest/ingest.ts";
+import { OnceInAWhile } from "./ingest/once-in-a-while.ts";
 import type { SnapshotStore } from "./ingest/snapshot-store.ts";
 import type { Census, Totals } from "./metrics/metrics.ts";
 import type { AuditEntry, DesiredNode, NodeRecord, RestoredRecord } from "./records.ts";
@@ -64,6 +65,7 @@ export interface Coordinator {
 
 const LOAD_DEADLINE_MS = 60_000;
 const DEFAULT_AUDIT_RECORDS = 10_000;
+const CLONE_AUDIT_PAUSE_MS = 600_000;
 
 export function createCoordinator(parts: CoordinatorParts): Coordinator {
   return new CoordinatorCore(parts);
@@ -97,6 +99,7 @@ class CoordinatorCore implements Coordinator {
     const knownNode = (nodeId: string): boolean => isValid(catalog.nodeRecords.get(nodeId)?.value);
     const desired = (nodeId: string): DesiredNode | undefined => catalog.desired.get(nodeId)?.value;
     const audit = (entry: AuditEntry): void => this.#audit(entry);
+    const clonesAudited = new OnceInAWhile(CLONE_AUDIT_PAUSE_MS);
     const sessions = new Sessions({
       clock,
       random,
@@ -106,7 +109,9 @@ class CoordinatorCore implements Coordinator {
       takenOf: (nodeId, outboxEpoch) => fleet.takenOf(nodeId, outboxEpoch),
       events: {
         knowsMore: (nodeId, seen) => void this.#knowsMore(nodeId, seen),
-        cloneSuspected: (nodeId, message) =>
+        cloneSuspected: (nodeId, message) => {
+          // The newcomer comes again and again: it must not push out what else is recorded.
+          if (!clonesAudited.may(nodeId, clock.monotonicMs())) return;
           audit({
             atMs: clock.now(),
             actor: `node:${nodeId}`,
@@ -114,7 +119,8 @@ class CoordinatorCore implements Coordinator {
             target: `Node/${nodeId}`,
             outcome: "refused",
             message,
-          }),
+          });
+        },
         changed: (nodeId) => {
           for (const listen of this.#nodeListeners) listen(nodeId);
           this.#controller.look();

@@ -37,6 +37,20 @@ describe("audit", () => {
     expect((await listAudit(store, { limit: 0, actor: "" }))[0]!.message).toHaveLength(1024);
   });
 
+  it("keeps what was done although strangers had a thousand things refused since", async () => {
+    const store = memoryStore();
+    for (let atMs = 1; atMs <= 20; atMs += 1) await store.commit([auditOperation(entry(atMs), random)]);
+    for (let atMs = 100; atMs < 1100; atMs += 1) {
+      await store.commit([auditOperation({ ...entry(atMs, "address:10.0.0.9"), outcome: "refused" }, random)]);
+    }
+    await pruneAudit(store, 40);
+    const kept = await listAudit(store, { limit: 1000, actor: "" });
+    expect(kept.filter(({ outcome }) => outcome === "ok")).toHaveLength(20);
+    expect(kept.filter(({ outcome }) => outcome === "refused").map(({ atMs }) => atMs)).toEqual(
+      Array.from({ length: 20 }, (_, index) => 1099 - index),
+    );
+  });
+
   it("forgets the oldest beyond its size, once and again as time passes", async () => {
     const store = memoryStore();
     const clock = new VirtualClock();

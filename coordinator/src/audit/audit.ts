@@ -36,10 +36,16 @@ export async function listAudit(store: Store, query: { readonly limit: number; r
   return found;
 }
 
-/** Deletes the oldest beyond `keep`. */
+/** Deletes the oldest beyond `keep`; of more than that, refusals are half at the most, because anybody can cause them. */
 export async function pruneAudit(store: Store, keep: number): Promise<void> {
   const { entries } = await store.list(keys.audits);
-  const tooOld = entries.slice(0, Math.max(0, entries.length - keep));
+  let excess = entries.length - keep;
+  if (excess <= 0) return;
+  const refusals = entries.filter((entry) => (readJson(entry) as AuditEntry).outcome === "refused");
+  const first = refusals.slice(0, Math.min(excess, Math.max(0, refusals.length - Math.ceil(keep / 2))));
+  excess -= first.length;
+  const gone = new Set(first);
+  const tooOld = [...first, ...entries.filter((entry) => !gone.has(entry)).slice(0, excess)];
   for (let start = 0; start < tooOld.length; start += MAX_OPERATIONS) {
     await store.commit(tooOld.slice(start, start + MAX_OPERATIONS).map(({ key }) => ({ type: "delete", key })));
   }
