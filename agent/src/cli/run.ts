@@ -17,6 +17,7 @@ import { NatsBus } from "../session/nats-bus.ts";
 import { FileStateDirectory } from "../state/index.ts";
 import { steps } from "../steps/index.ts";
 import { agentVersion, buildDateMs } from "../version.ts";
+import { heapCollection, ownHeap } from "./heap-collection.ts";
 import { lockStateDirectory } from "./instance-lock.ts";
 import { loadConfig, USAGE } from "./load-config.ts";
 import { answerLocally } from "./local-socket.ts";
@@ -103,7 +104,7 @@ async function serve(
     log: log.child({ node: identity.nodeId }),
     intervals: intervalsOf(config),
     facts,
-    failpoint: failpointOf(environment.DROVER_FAILPOINT),
+    failpoint: failpointOf(environment.DROVER_FAILPOINT, log),
     processId: randomBytes(16),
   });
   status = () => ({ agentVersion, ...agent.status(), certificateUntil: new Date(rotation.current.notAfterMs).toISOString() });
@@ -111,8 +112,13 @@ async function serve(
   notifier.status(`node ${identity.nodeId}`);
   let turns = 0;
   const countTurns = (): number => (bus.isConnected && bus.msSinceBeat > LONGEST_BEAT_GAP_MS ? turns : ++turns);
+  const heap = ownHeap();
+  const collection = heap === undefined ? [] : [heapCollection(clock, heap)];
   try {
-    await runGroup([rotation, notifier.watchdog(clock, countTurns), { name: "agent", run: (stop) => agent.run(stop) }], signal);
+    await runGroup(
+      [rotation, notifier.watchdog(clock, countTurns), ...collection, { name: "agent", run: (stop) => agent.run(stop) }],
+      signal,
+    );
   } finally {
     host.containerd.close();
     await local.close();
@@ -131,8 +137,9 @@ function intervalsOf({ intervals }: AgentConfig): Partial<AgentIntervals> {
   };
 }
 
-/** "name:k" kills this process at the k-th passing of that place: how campaigns prove that it resumes. */
-function failpointOf(setting: string | undefined): Failpoint {
+/** "name:k" kills this process at the k-th passing of that place: how campaigns prove that it resumes. "record" logs each passing. */
+function failpointOf(setting: string | undefined, log: Log): Failpoint {
+  if (setting === "record") return (failpoint) => log.info({ failpoint }, "failpoint passed");
   return setting === undefined || setting === "" ? noFailpoint : failpointFrom(setting, () => process.kill(process.pid, "SIGKILL"));
 }
 

@@ -36,6 +36,14 @@ describe("files under a root", () => {
     expect(await files.freeBytes("/no/such/directory")).toBeGreaterThan(0);
   });
 
+  it("are written without what a killed write of the same file has left, and without touching anything like it", async () => {
+    await mkdir(join(root, "etc/a"));
+    const strangers = [".b.conf.0123456789ab.tmp", ".c.conf.0123456789ab", ".c.conf.tmp", "c.conf.0123456789ab.tmp"];
+    for (const name of [".c.conf.0123456789ab.tmp", ...strangers]) await writeFile(join(root, "etc/a", name), "half");
+    await Promise.all(Array.from({ length: 8 }, (_, index) => files.write("/etc/a/c.conf", String(index), 0o600)));
+    expect((await readdir(join(root, "etc/a"))).sort()).toEqual([...strangers, "c.conf"].sort());
+  });
+
   it("are read through links between directories, as inside the root", async () => {
     await symlink("usr/lib", join(root, "lib"));
     await symlink("/usr/lib", join(root, "lib64"));

@@ -12,6 +12,8 @@ import { StorageFailed } from "../state/state-errors.ts";
 
 const DEFAULT_MAX_BYTES = 4 * 2 ** 20;
 const MAX_LINKS = 40;
+/** Suffixes of temporaries that this process is writing: any other one was left by a process that was killed. */
+const underWay = new Set<string>();
 const { O_DIRECTORY, O_NOFOLLOW, O_RDONLY, O_NONBLOCK, O_CREAT, O_EXCL, O_WRONLY } = constants;
 
 type Links = "follow" | "refuse";
@@ -47,9 +49,12 @@ export class RootedFiles implements Files {
     const { directory, name } = split(path);
     await using parent = await this.#openDirectory(directory, "refuse", true);
     if ((await kindOf(parent, name)) === "directory") throw coded("EISDIR", `${path} is a directory`);
-    const temporary = at(parent, `.${name.slice(0, 100)}.${randomBytes(6).toString("hex")}.tmp`);
-    const file = await open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+    const suffix = `${randomBytes(6).toString("hex")}.tmp`;
+    const temporary = at(parent, `.${name.slice(0, 100)}.${suffix}`);
+    underWay.add(suffix);
     try {
+      await removeLeftovers(parent, name);
+      const file = await open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
       try {
         await file.writeFile(content);
         await file.chmod(mode & 0o7777);
@@ -62,6 +67,8 @@ export class RootedFiles implements Files {
     } catch (error) {
       await unlink(temporary).catch(() => undefined);
       throw error;
+    } finally {
+      underWay.delete(suffix);
     }
   }
 
@@ -157,6 +164,16 @@ export class RootedFiles implements Files {
       await current.close();
       throw error;
     }
+  }
+}
+
+/** Unfinished writes of this file that a kill has cut off. */
+async function removeLeftovers(parent: FileHandle, name: string): Promise<void> {
+  const prefix = `.${name.slice(0, 100)}.`;
+  for (const entry of await readdir(`/proc/self/fd/${parent.fd}/`)) {
+    if (!entry.startsWith(prefix)) continue;
+    const suffix = entry.slice(prefix.length);
+    if (/^[0-9a-f]{12}\.tmp$/.test(suffix) && !underWay.has(suffix)) await unlink(at(parent, entry)).catch(() => undefined);
   }
 }
 

@@ -46,7 +46,7 @@ export interface LoggedReport {
 }
 
 /** Every report after the row, once. */
-export async function* readReports(log: ReportLog, afterRow = 0): AsyncGenerator<LoggedReport> {
+export async function* readReports(log: Pick<ReportLog, "read">, afterRow = 0): AsyncGenerator<LoggedReport> {
   const seen = new Map<string, Set<number>>();
   for await (const { row, atMs, messages } of log.read(afterRow)) {
     for (const message of messages) {
