@@ -7,7 +7,7 @@ import { chmod, copyFile, mkdir, realpath, rename, rm, stat, writeFile } from "n
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { build } from "esbuild";
+import { type BuildOptions, build, type Plugin } from "esbuild";
 
 const run = promisify(execFile);
 const root = join(dirname(fileURLToPath(import.meta.url)), "../..");
@@ -15,8 +15,33 @@ const dist = join(root, "dist");
 const work = join(dist, "agent-build");
 const SENTINEL = "NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2";
 
-/** Measured on a connected, idle agent. The blob is made with them too: a code cache made under other flags is refused at run time. */
-const NODE_FLAGS = ["--max-semi-space-size=1", "--v8-pool-size=0"];
+/**
+ * An agent sleeps: memory counts, speed of JavaScript does not. Measured on a connected, idle one: without the optimising
+ * compilers 8 MB less of Node's text is touched, and bytecode is let go at the first collection that finds it unused. A
+ * pool of 0 threads would mean one per core. The blob is made with them too: a code cache made under other flags is
+ * refused at run time.
+ */
+const NODE_FLAGS = [
+  "--expose-gc",
+  "--max-semi-space-size=1",
+  "--v8-pool-size=1",
+  "--single-threaded-gc",
+  "--no-opt",
+  "--no-maglev",
+  "--no-sparkplug",
+  "--bytecode-old-age=1",
+];
+
+/**
+ * What few processes need, by how it is imported, and its entry: kept out of the main bundle, whose source is in memory
+ * from the start. Each has its own copy of what it imports, so nothing here may share a class or state with the rest.
+ */
+const COLD: Readonly<Record<string, string>> = {
+  "./plan-commands.ts": "./src/cli/plan-commands.ts",
+  "@peculiar/x509": "@peculiar/x509",
+  "reflect-metadata": "reflect-metadata",
+  systeminformation: "systeminformation",
+};
 
 /** Seconds since 1970 in SOURCE_DATE_EPOCH, as reproducible builds have it; else the last commit's. */
 async function buildDateMs(): Promise<number> {
@@ -26,30 +51,67 @@ async function buildDateMs(): Promise<number> {
   return Number(stdout.trim()) * 1000;
 }
 
-async function bundle(): Promise<string> {
-  const outfile = join(work, "agent.cjs");
-  await build({
-    entryPoints: [join(root, "agent/src/main.ts")],
-    outfile,
+async function bundleOptions(): Promise<BuildOptions> {
+  return {
     bundle: true,
     platform: "node",
     target: "node24",
     format: "cjs",
     minify: true,
-    keepNames: true,
     legalComments: "none",
     logLevel: "warning",
     // Optional native parts that pure JavaScript replaces.
     external: ["bufferutil", "utf-8-validate", "osx-temperature-sensor"],
     define: { DROVER_BUILD_DATE_MS: String(await buildDateMs()), "process.env.NODE_ENV": '"production"' },
-  });
-  return outfile;
+  };
 }
 
-async function blob(main: string): Promise<string> {
+/** Where such a module is imported dynamically, its own bundle is taken from the executable and run then. */
+const coldModules: Plugin = {
+  name: "cold-modules",
+  setup(bundler) {
+    bundler.onResolve({ filter: /./ }, ({ kind, path }) =>
+      kind === "dynamic-import" && Object.hasOwn(COLD, path) ? { path, namespace: "cold" } : undefined,
+    );
+    bundler.onLoad({ filter: /./, namespace: "cold" }, ({ path }) => ({
+      contents: `
+        const { compileFunction } = require("node:vm");
+        const source = require("node:sea").getAsset(${JSON.stringify(path)}, "utf8");
+        compileFunction(source, ["module", "exports", "require"], { filename: ${JSON.stringify(path)} })(module, exports, require);`,
+    }));
+  },
+};
+
+interface Bundles {
+  readonly main: string;
+  /** File by the name that imports it. */
+  readonly cold: Readonly<Record<string, string>>;
+}
+
+async function bundle(): Promise<Bundles> {
+  const options = await bundleOptions();
+  const main = join(work, "agent.cjs");
+  await build({ ...options, entryPoints: [join(root, "agent/src/main.ts")], outfile: main, plugins: [coldModules] });
+  const cold = Object.entries(COLD).map(async ([name, entry]) => {
+    const outfile = join(work, `${name.replaceAll(/[^a-z0-9]+/g, "-")}.cjs`);
+    await build({ ...options, absWorkingDir: join(root, "agent"), entryPoints: [entry], outfile });
+    return [name, outfile] as const;
+  });
+  return { main, cold: Object.fromEntries(await Promise.all(cold)) };
+}
+
+async function blob({ main, cold: assets }: Bundles): Promise<string> {
   const output = join(work, "agent.blob");
   const config = join(work, "sea.json");
-  const options = { main, output, disableExperimentalSEAWarning: true, useCodeCache: true, useSnapshot: false, execArgv: NODE_FLAGS };
+  const options = {
+    main,
+    assets,
+    output,
+    disableExperimentalSEAWarning: true,
+    useCodeCache: true,
+    useSnapshot: false,
+    execArgv: NODE_FLAGS,
+  };
   await writeFile(config, JSON.stringify(options));
   // Without the seed three builds had three hashes.
   await run(await nodeProgram(), ["--random-seed=1", ...NODE_FLAGS, "--experimental-sea-config", config]);

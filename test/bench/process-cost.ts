@@ -2,15 +2,18 @@
 import { readdirSync, readFileSync } from "node:fs";
 
 export interface Memory {
+  /** Every page that is mapped and in memory, those of the executable's file included. */
   readonly residentBytes: number;
-  /** Not shared with any other process. */
+  /** Private_Dirty of smaps_rollup: written by this process, so no other could share it and only swap could take it. */
   readonly privateBytes: number;
+  /** Private_Clean: of files, and mapped here only; a second process of the same executable makes these pages shared. */
+  readonly privateCleanBytes: number;
 }
 
 export function memoryOf(pid: number): Memory {
   const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
-  const kib = (key: string): number => Number(new RegExp(`^${key}:\\s+(\\d+) kB`, "m").exec(rollup)?.[1] ?? "0");
-  return { residentBytes: 1024 * kib("Rss"), privateBytes: 1024 * (kib("Private_Clean") + kib("Private_Dirty")) };
+  const bytes = (key: string): number => 1024 * Number(new RegExp(`^${key}:\\s+(\\d+) kB`, "m").exec(rollup)?.[1] ?? "0");
+  return { residentBytes: bytes("Rss"), privateBytes: bytes("Private_Dirty"), privateCleanBytes: bytes("Private_Clean") };
 }
 
 /** Milliseconds on a CPU: of all its threads (nanosecond clock), and of its children that have ended (10 ms clock). */

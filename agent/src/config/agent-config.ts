@@ -70,7 +70,6 @@ export const agentConfigSchema = z.strictObject(
     joinTokenFile: z._default(path, "/etc/drover/join-token"),
     stateDir: z._default(path, "/var/lib/drover-agent"),
     containerdAddress: z._default(path, "/run/containerd/containerd.sock"),
-    containerdConfig: z._default(path, "/etc/containerd/config.toml"),
     /** For people; without it the hostname. */
     name: z.optional(name),
     logLevel: z._default(

@@ -23,7 +23,6 @@ describe("a valid agent.yaml", () => {
         joinTokenFile: "/etc/drover/join-token",
         stateDir: "/var/lib/drover-agent",
         containerdAddress: "/run/containerd/containerd.sock",
-        containerdConfig: "/etc/containerd/config.toml",
         logLevel: "info",
         intervals: { poll: 600_000, driftScan: 600_000 },
       },
@@ -32,7 +31,7 @@ describe("a valid agent.yaml", () => {
   });
 
   test("takes every key", () => {
-    const text = `${VALID}joinTokenFile: /run/token\nstateDir: /var/lib/x\ncontainerdAddress: /run/c.sock\ncontainerdConfig: /etc/c.toml
+    const text = `${VALID}joinTokenFile: /run/token\nstateDir: /var/lib/x\ncontainerdAddress: /run/c.sock
 name: pm-17.rack-3\nlogLevel: debug\nintervals:\n  poll: 1m30s\n  driftScan: 500ms\n`;
     const reading = parseConfig(text, "agent.yaml");
     expect(reading.isValid && reading.config).toMatchObject({
