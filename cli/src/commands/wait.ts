@@ -85,10 +85,14 @@ export async function waitFor(session: Session, words: readonly string[], select
       return;
     }
   }
-  if (timeout.aborted)
+  if (timeout.aborted) {
+    // Nothing is waiting yet when the time was up before the coordinator had told the present state.
+    const [first = target.name] = waiting.keys();
+    const kind = target.kind.toLowerCase();
     throw new CliError(
       exitCodes.timeout,
-      `not met within ${timeoutMs / 1000} s: ${[...waiting.keys()].join(", ")}`,
-      `drover describe ${target.kind.toLowerCase()} ${[...waiting.keys()][0] ?? ""}`,
+      `not met within ${timeoutMs / 1000} s: ${[...waiting.keys()].join(", ") || target.name || selector}`,
+      first === "" ? `drover get ${kind}s -l '${selector}'` : `drover describe ${kind} ${first}`,
     );
+  }
 }
