@@ -43,12 +43,12 @@ export class Fleet {
   }
 
   async apply(manifest: string): Promise<void> {
-    const [program = "", ...words] = [...this.#command, "apply", "-f", manifest];
+    const [program, ...words] = [...this.#command, "apply", "-f", manifest];
     await execa(program, words, { env: this.#env, extendEnv: false, stdin: "ignore", timeout: 120_000 });
   }
 
   #watch(): void {
-    const [program = "", ...words] = [...this.#command, "get", "nodes", "-o", "json", "--watch"];
+    const [program, ...words] = [...this.#command, "get", "nodes", "-o", "json", "--watch"];
     const watching = spawn(program, words, { env: this.#env, stdio: ["ignore", "pipe", "ignore"] });
     let text = "";
     createInterface({ input: watching.stdout }).on("line", (line) => {
