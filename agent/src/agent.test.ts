@@ -118,6 +118,10 @@ class World {
     this.#onConnected();
   }
 
+  acknowledge(outboxEpoch: Buffer, seq: number): void {
+    this.#toNode({ body: { $case: "ack", value: { outboxEpoch, seq } } });
+  }
+
   events(kind: string): unknown[] {
     return this.reports.flatMap((batch) => batch.events).flatMap(({ body }) => (body?.$case === kind ? [body.value] : []));
   }
@@ -192,6 +196,26 @@ describe("an agent", () => {
       clockOffsetMs: 0,
     });
     expect(await world.stop()).toBeUndefined();
+  });
+
+  it("tells all it knows again, in a new outbox, when it is idle and the coordinator has lost its reports", async () => {
+    const world = new World();
+    world.desired = planOf(1);
+    world.start();
+    await world.clock.advance(20_000);
+    const { outboxEpoch } = world.reports.at(-1)!;
+    expect(world.agent?.status()?.unacknowledgedBatches).toBe(0);
+    world.reports.splice(0);
+    world.acknowledge(outboxEpoch, 0);
+    await world.clock.advance(10_000);
+    expect(world.reports).toEqual([]);
+    world.acknowledge(outboxEpoch, 0);
+    await world.clock.advance(10_000);
+    expect(world.reports[0]?.outboxEpoch.equals(outboxEpoch)).toBe(false);
+    expect(world.events("planFinished")).toMatchObject([{ outcome: 1, revision: "r1" }]);
+    expect(world.events("facts")).toMatchObject([{ hostname: "h" }]);
+    expect(world.events("condition")).not.toEqual([]);
+    await world.stop();
   });
 
   it("opens a session when woken, after the delay it is given, and not for a generation that it has", async () => {

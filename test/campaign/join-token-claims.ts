@@ -34,14 +34,16 @@ async function claimant(name: string, keys: NodeKeys = makeNodeKeys(), nonce: Bu
 
 async function claim({ keys, request }: Claimant): Promise<ClaimEnding> {
   const backoff = exponentialBackoff(systemRandom, { baseMs: 200, maxMs: 2000 });
-  for (let tries = 1; ; tries += 1) {
+  const waitedFor: string[] = [];
+  for (;;) {
     const ending = await ask(request);
     if (ending.kind === "answered") {
       // As the agent does: an answer counts when it is whole and for our key.
       identityOf(ending.answer.nodeId, keys, ending.answer.credential);
-      return { kind: "won", nodeId: ending.answer.nodeId, tries };
+      return { kind: "won", nodeId: ending.answer.nodeId, waitedFor };
     }
-    if (ending.kind === "refused") return { kind: "refused", reason: ending.reason, tries };
+    if (ending.kind === "refused") return { kind: "refused", reason: ending.reason, waitedFor };
+    waitedFor.push(ending.reason);
     await sleep(systemClock, backoff.nextDelayMs(), signal);
   }
 }

@@ -12,9 +12,10 @@ import { nodeProgram, Site } from "../testbed/site.ts";
 import type { Campaign, CampaignResult } from "./campaign.ts";
 import { pause } from "./coordinator-kill-faults.ts";
 
+/** waitedFor: why each try before the last had no word. */
 export type ClaimEnding =
-  | { readonly kind: "won"; readonly nodeId: string; readonly tries: number }
-  | { readonly kind: "refused"; readonly reason: string; readonly tries: number }
+  | { readonly kind: "won"; readonly nodeId: string; readonly waitedFor: readonly string[] }
+  | { readonly kind: "refused"; readonly reason: string; readonly waitedFor: readonly string[] }
   | { readonly kind: "failed"; readonly message: string };
 
 /** What join-token-claims.ts writes. */
@@ -105,10 +106,11 @@ function judge(
     }
   }
   for (const sentence of whole) say(sentence);
-  const again = claims.filter((claim) => claim.kind !== "failed" && claim.tries > 1).length;
-  say(
-    `${winners.length} won${winner === undefined ? "" : ` at try ${winner.tries}`}, ${claims.length - winners.length - wrong.length} refused; ${again} asked more than once`,
-  );
+  const waits = claims.flatMap((claim) => (claim.kind === "failed" ? [] : claim.waitedFor));
+  const reasons = [...new Set(waits)].map((reason) => `${waits.filter((one) => one === reason).length} ${reason}`);
+  const at = winner === undefined ? "" : ` at try ${winner.waitedFor.length + 1}`;
+  const again = reasons.length === 0 ? "nobody asked again" : `asked again after ${reasons.join(", ")}`;
+  say(`${winners.length} won${at}, ${claims.length - winners.length - wrong.length} refused; ${again}`);
   // One winner too many, or none, makes the claim itself worthless: no single claim is to blame.
   return whole.length > 0 ? { passed: 0, failed: claims.length } : { passed: claims.length - wrong.length, failed: wrong.length };
 }
