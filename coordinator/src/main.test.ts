@@ -352,6 +352,15 @@ describe("the process drover-coordinator", () => {
     expect(reflected).toContain("drover.v1.NodeSession");
   });
 
+  it("refuses a second process on its data, and the first one keeps its NATS", async () => {
+    const record = join(dataFiles(join(directory, "data")).nats, "nats.pid.json");
+    const before = await readFile(record, "utf8");
+    const second = command("run");
+    expect([second.status, second.stderr]).toEqual([1, expect.stringContaining("another drover-coordinator works on")]);
+    expect(await readFile(record, "utf8")).toBe(before);
+    process.kill((JSON.parse(before) as { pid: number }).pid, 0);
+  });
+
   it("finds itself in order, beside the running process", () => {
     const doctor = command("doctor");
     expect(doctor.stdout).toMatch(/^ok +NATS +accepts our credentials at /m);

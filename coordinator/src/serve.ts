@@ -1,5 +1,5 @@
 /** The coordinator on real parts: files, NATS, sockets. Puts them together, starts them in order and stops them in reverse. */
-import { type Clock, type Component, type Log, type Random, runGroup, systemClock, systemRandom } from "@drover/lifecycle";
+import { type Clock, type Component, lockDirectory, type Log, type Random, runGroup, systemClock, systemRandom } from "@drover/lifecycle";
 import { type EmbeddedNats, openEmbeddedNats } from "./bus/embedded-nats.ts";
 import { NatsBus } from "./bus/nats-bus.ts";
 import { openOutsideNats, type OutsideNats } from "./bus/outside-nats.ts";
@@ -33,11 +33,31 @@ export interface ServeOptions {
   readonly onServing?: (ports: BoundPorts) => void;
 }
 
+/** Two on the same data would decide for the same nodes, and the one that stops would end the other's NATS. */
+export class AlreadyRunning extends Error {
+  override readonly name = "AlreadyRunning";
+}
+
 /**
  * Serves until the signal aborts.
- * @throws NatsUnavailable, StoreUnusable with what to do about it
+ * @throws AlreadyRunning, NatsUnavailable, StoreUnusable with what to do about it
  */
 export async function serve(options: ServeOptions, signal: AbortSignal): Promise<void> {
+  const { dataDir } = options.config;
+  const lock = await lockDirectory("drover-coordinator", dataDir);
+  if (!lock.isHeld) {
+    throw new AlreadyRunning(
+      `another drover-coordinator works on ${dataDir}; see it with: drover-coordinator doctor, or name another dataDir`,
+    );
+  }
+  try {
+    await serveLocked(options, signal);
+  } finally {
+    await lock.release();
+  }
+}
+
+async function serveLocked(options: ServeOptions, signal: AbortSignal): Promise<void> {
   const { config, log, clock = systemClock, random = systemRandom } = options;
   const files = dataFiles(config.dataDir);
   await makeDataDirectory(files);
