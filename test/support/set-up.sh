@@ -30,22 +30,21 @@ done
 if [ -n "$missing" ]; then
   if [ "$(id -u)" != 0 ]; then
     echo "set-up: these Debian packages are missing:$missing" >&2
-    echo "set-up: install them with: sudo apt-get install --no-install-recommends$missing" >&2
+    echo "set-up: install them with: sudo apt-get update && sudo apt-get install --no-install-recommends$missing" >&2
     exit 1
   fi
   echo "set-up: installing Debian packages:$missing"
   export DEBIAN_FRONTEND=noninteractive
-  # Services that packages bring must not start by themselves: the tests start their own.
+  # Services that packages bring must not start by themselves: the tests start their own. One that a killed set-up left is ours.
   policy=/usr/sbin/policy-rc.d
-  made_policy=""
-  if ! [ -e "$policy" ]; then
-    printf '#!/bin/sh\nexit 101\n' > "$policy"
-    chmod 755 "$policy"
-    made_policy=yes
+  mark="# Drover's set-up, while it installs packages"
+  if ! [ -e "$policy" ] || grep -qF "$mark" "$policy"; then
     trap 'rm -f "$policy"' EXIT
+    trap 'exit 1' HUP INT TERM
+    printf '#!/bin/sh\n%s\nexit 101\n' "$mark" > "$policy"
+    chmod 755 "$policy"
   fi
   apt-get update -qq
   # shellcheck disable=SC2086
   apt-get install -y -qq --no-install-recommends $missing > /dev/null
-  [ -z "$made_policy" ] || rm -f "$policy"
 fi
