@@ -17,8 +17,9 @@ const SENTINEL = "NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2";
 
 /**
  * An agent sleeps: memory counts, speed of JavaScript does not. Measured on a connected, idle one: without the optimising
- * compilers 8 MB less of Node's text is touched, and bytecode is let go at the first collection that finds it unused. A
- * pool of 0 threads would mean one per core. The blob is made with them too: a code cache made under other flags is
+ * compilers 8 MB less of Node's text is touched, and bytecode is let go at the first collection that finds it unused.
+ * V8's memory reducer would wake the process each 8 s; heap-collection.ts does its work. A pool of 0 threads would mean
+ * one per core. The blob is made with them too: a code cache made under other flags is
  * refused at run time.
  */
 const NODE_FLAGS = [
@@ -30,6 +31,7 @@ const NODE_FLAGS = [
   "--no-maglev",
   "--no-sparkplug",
   "--bytecode-old-age=1",
+  "--no-memory-reducer",
 ];
 
 /**
