@@ -202,14 +202,19 @@ function nextSteps(): void {
 /** Leaves all running until Enter or a signal. */
 async function keep(): Promise<void> {
   const wrapper = join(site.bed.directory, "drover");
-  await writeFile(wrapper, `#!/bin/sh\nexec ${site.cliCommand.join(" ")} "$@"\n`, { mode: 0o755 });
+  const [nsenter, ...rest] = site.cliCommand;
+  await writeFile(wrapper, `#!/bin/sh\nexec ${nsenter} --wd="$PWD" ${rest.join(" ")} "$@"\n`, { mode: 0o755 });
   tell.chapter("All of it stays up until you press Ctrl-C");
   tell.say(`  export PATH=${site.bed.directory}:$PATH
   drover get nodes -w
   drover describe nodes
   drover logs web-1
   drover apply -f ${join(site.bed.directory, "profile.yaml")}
-machines: nsenter -t PID -a sh, with ${[...site.machines.values()].map((machine) => `${machine.name} ${machine.pid}`).join(", ")}`);
+a shell on a machine:
+${[...site.machines.values()]
+  .sort((a, b) => a.name.localeCompare(b.name))
+  .map((machine) => `  nsenter -t ${machine.pid} -a sh    # ${machine.name}`)
+  .join("\n")}`);
   await new Promise<void>((resolve) => {
     process.once("SIGINT", () => resolve());
     process.once("SIGTERM", () => resolve());
