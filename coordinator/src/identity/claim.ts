@@ -11,7 +11,7 @@ import type { JoinTokenRecord, NodeRecord } from "../records.ts";
 import { keys } from "../store/keys.ts";
 import type { Store } from "../store/store.ts";
 import { putJson, readJson } from "../store/values.ts";
-import type { Authority } from "./authority.ts";
+import { type Authority, NODE_LIFE_MS } from "./authority.ts";
 import { type Leaf, spkiFingerprint } from "./certificate-authority.ts";
 import { type JoinTokenLookup, lookUpJoinToken } from "./join-tokens.ts";
 import { claimNatsKey } from "./nats-key.ts";
@@ -20,6 +20,8 @@ import { type Refusal, refuse } from "./refusal.ts";
 
 /** Each conflict is somebody else's progress; more of them than this is no honest load. */
 const MAX_ATTEMPTS = 50;
+/** A lost answer may be asked for again as long as the certificate in it would have lived. */
+const REPEATABLE_MS = NODE_LIFE_MS;
 
 export interface ClaimDependencies {
   readonly store: Store;
@@ -98,13 +100,14 @@ async function claimUnused(
 
 /** The same machine, whose answer was lost: the same node, with a certificate made anew for the same key. */
 async function claimAgain(
-  { store, authority }: ClaimDependencies,
+  { store, authority, clock }: ClaimDependencies,
   claim: NonNullable<JoinTokenRecord["claim"]>,
   request: EnrollRequest,
   keyFingerprint: string,
   publicKey: KeyObject,
 ): Promise<Claim | "conflict"> {
   const used = refuse("TokenUsed", "the join token was used already; make one per machine with: drover token create");
+  if (clock.now() - claim.atMs > REPEATABLE_MS) return used;
   if (claim.nonce !== Buffer.from(request.nonce).toString("hex") || claim.keyFingerprint !== keyFingerprint) return used;
   const entry = await store.get(keys.node(claim.nodeId));
   if (entry === undefined) return used;

@@ -95,6 +95,15 @@ describe("enrolment", () => {
       expect((await recordOf(answer.nodeId)).name).toBe(`node-${answer.nodeId}`);
     });
 
+    it("answers a claim again for a week, and not for ever: a used token is no second way to recover", async () => {
+      const request = await new Machine().enrollRequest(await fixture.token());
+      granted(await fixture.enrolment.enroll(request, ANYWHERE));
+      await fixture.clock.advance(6 * DAY_MS);
+      expect(reasonOf(await fixture.enrolment.enroll(request, ANYWHERE))).toBe("granted");
+      await fixture.clock.advance(2 * DAY_MS);
+      expect(reasonOf(await fixture.enrolment.enroll(request, ANYWHERE))).toBe("TokenUsed");
+    });
+
     it("gives the same node again to the same machine, whose answer was lost, and to no other", async () => {
       const machine = new Machine();
       const token = await fixture.token();
