@@ -15,7 +15,7 @@ import type { JoinToken } from "./coordinator-kill-count.ts";
 import type { ClaimEnding, ClaimResults } from "./join-token.ts";
 
 /** Until a coordinator that was killed is back and has answered everybody. */
-const ALL_CLAIMS_MS = 180_000;
+const ALL_CLAIMS_MS = 600_000;
 
 const [tokenFile = "", count = "0", resultFile = ""] = process.argv.slice(2);
 const token = JSON.parse(await readFile(tokenFile, "utf8")) as JoinToken;
