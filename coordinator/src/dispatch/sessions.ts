@@ -50,7 +50,7 @@ export class Sessions {
   readonly #stepKinds = new Map<string, readonly string[]>();
   readonly #clones = new Map<string, { readonly message: string; readonly atMs: number }>();
   readonly #watchers = new Set<Channel<NodeProgress>>();
-  readonly #arrivals = new Map<string, Set<() => void>>();
+  readonly #arrivals = new Map<string, Set<(session: Session) => void>>();
   #isStopping = false;
 
   constructor(parts: SessionsParts) {
@@ -212,7 +212,7 @@ export class Sessions {
     events.changed(session.nodeId);
     const waiting = [...(this.#arrivals.get(session.nodeId) ?? [])];
     session.expectRequests(waiting.length);
-    for (const arrived of waiting) arrived();
+    for (const arrived of waiting) arrived(session);
   }
 
   #instruct(session: Session): void {
@@ -293,11 +293,11 @@ export class Sessions {
     };
     const arrivals = this.#arrivals.get(nodeId) ?? new Set();
     this.#arrivals.set(nodeId, arrivals);
-    let arrived: () => void = () => undefined;
-    const arrival = new Promise<void>((resolve) => arrivals.add((arrived = resolve)));
+    let arrived: (session: Session) => void = () => undefined;
+    const arrival = new Promise<Session>((resolve) => arrivals.add((arrived = resolve)));
     again();
     try {
-      await this.#inTime("the node's session", signal, () => arrival);
+      return await this.#inTime("the node's session", signal, () => arrival);
     } catch (error) {
       if (error instanceof Refused) throw new Refused(refuse("Unreachable", "the node did not open a session when it was woken"));
       throw error;
@@ -306,7 +306,6 @@ export class Sessions {
       arrivals.delete(arrived);
       if (arrivals.size === 0) this.#arrivals.delete(nodeId);
     }
-    return this.#live.get(nodeId)!;
   }
 
   async #inTime<T>(what: string, signal: AbortSignal, work: () => Promise<T>, ms = REQUEST_DEADLINE_MS): Promise<T> {
