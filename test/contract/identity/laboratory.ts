@@ -11,7 +11,6 @@ import { join } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
 import { silentLog, systemClock, systemRandom } from "@drover/lifecycle";
 import { type Event, Facts, Hello, ReportBatch, subjects } from "@drover/proto";
-import type { NatsConnection } from "@nats-io/transport-node";
 import type { Conversation } from "../../../agent/src/ports.ts";
 import { enrolOnce } from "../../../agent/src/session/enrol.ts";
 import { FakeAuthority } from "../../../agent/src/session/fake-authority.ts";
@@ -21,6 +20,8 @@ import { connectToNats } from "../../../agent/src/session/nats-bus.ts";
 import { recoverOnce } from "../../../agent/src/session/recover.ts";
 import { FileStateDirectory } from "../../../agent/src/state/index.ts";
 import type { Actions, Ending, Lines } from "./ask.ts";
+
+type NatsConnection = Awaited<ReturnType<typeof connectToNats>>;
 
 const clock = systemClock;
 const random = systemRandom;
