@@ -58,8 +58,13 @@ export class Site implements AsyncDisposable {
     this.contextFile = join(bed.directory, "drover.yaml");
   }
 
-  /** A bed with a running coordinator, and an admin's context file for the CLI. */
+  /**
+   * A bed with a running coordinator, and an admin's context file for the CLI.
+   * @throws when this checkout lies where machines do not see it
+   */
   static async make(options: SiteOptions = {}): Promise<Site> {
+    const hidden = ["/etc/", "/run/", "/var/lib/"].find((folder) => top.startsWith(folder));
+    if (hidden !== undefined) throw new Error(`machines have a ${hidden} of their own and would not see ${top}: clone elsewhere`);
     const site = new Site(await Bed.make(), options);
     try {
       await site.#configureCoordinator();

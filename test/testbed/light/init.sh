@@ -13,6 +13,8 @@ mkdir -p /mnt/usr-bin /mnt/usr-bin-work
 cp "$dir/systemctl" /mnt/usr-bin/systemctl
 chmod 755 /mnt/usr-bin/systemctl
 mount -t overlay overlay -o "lowerdir=/usr/bin,upperdir=/mnt/usr-bin,workdir=/mnt/usr-bin-work" /usr/bin
+# The overlay keeps it alive; what the host has in /mnt, maybe this checkout, is seen again.
+umount -l /mnt
 if ! mount -t overlay overlay -o "lowerdir=/etc,upperdir=$dir/etc,workdir=$dir/etc-work" /etc 2>/dev/null; then
   # The folder lies on an overlay itself (a container): /etc becomes a copy.
   [ -e "$dir/etc/passwd" ] || cp -a /etc/. "$dir/etc/"
