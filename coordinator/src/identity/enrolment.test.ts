@@ -344,7 +344,7 @@ describe("a join token claimed a thousand times at once", () => {
   let machines: readonly EnrollRequest[];
   beforeAll(async () => {
     machines = await Promise.all(Array.from({ length: 1000 }, () => new Machine().enrollRequest("")));
-  });
+  }, 120_000);
 
   it.each([
     { when: "before the first answer", goal: "started" },
@@ -380,5 +380,5 @@ describe("a join token claimed a thousand times at once", () => {
     expect((await store.list(keys.nodes)).entries).toHaveLength(1);
     expect((await store.list(keys.objectsOf("Node"))).entries).toHaveLength(1);
     await store.close();
-  });
+  }, 120_000);
 });
