@@ -56,10 +56,19 @@ export class Subject {
 
   /** The next start of the agent, which this brings about, has that failpoint and finds one sysctl drifted. */
   async restartArmed(setting: string): Promise<void> {
-    const starts = await this.agentStarts();
     await this.machine.writeFile("/run/drover-failpoint", setting);
-    await this.machine.run("sh", ["-c", 'echo 777 > /proc/sys/net/core/somaxconn; kill -TERM "$(cat /run/supervisor/drover-agent.pid)"']);
-    await eventually(`${this.name}'s agent starts armed`, PATIENCE_MS, async () => (await this.agentStarts()) > starts);
+    await this.#restart("echo 777 > /proc/sys/net/core/somaxconn");
+  }
+
+  /** Nothing is armed any more. */
+  async restartClean(): Promise<void> {
+    await this.#restart("rm -f /run/drover-failpoint");
+  }
+
+  async #restart(first: string): Promise<void> {
+    const starts = await this.agentStarts();
+    await this.machine.run("sh", ["-c", `${first}; kill -TERM "$(cat /run/supervisor/drover-agent.pid)"`]);
+    await eventually(`${this.name}'s agent starts again`, PATIENCE_MS, async () => (await this.agentStarts()) > starts);
   }
 
   /** Strace on all threads of the running agent, not on what it executes; returns when it is attached. */
