@@ -349,7 +349,7 @@ describe("a join token claimed a thousand times at once", () => {
   it.each([
     { when: "before the first answer", goal: "started" },
     { when: "at the first answer", goal: "answered" },
-  ])("lets one machine win when the store is closed $when and opened again", async ({ goal }) => {
+  ])("lets one machine win when the store is closed $when and opened again", { timeout: 120_000 }, async ({ goal }) => {
     await using fixture = await enrolmentFixture({ clock: systemClock });
     const path = `${fixture.directory}/store.db`;
     let store = openSqliteStore(path);
@@ -380,5 +380,5 @@ describe("a join token claimed a thousand times at once", () => {
     expect((await store.list(keys.nodes)).entries).toHaveLength(1);
     expect((await store.list(keys.objectsOf("Node"))).entries).toHaveLength(1);
     await store.close();
-  }, 120_000);
+  });
 });
