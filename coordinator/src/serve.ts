@@ -77,6 +77,7 @@ async function serveLocked(options: ServeOptions, signal: AbortSignal): Promise<
       log: log.child({ component: "bus" }),
       user: () => nats.coordinatorUser(),
       revokeUser: (publicKey, atMs) => nats.revokeUser(publicKey, atMs),
+      noteStorage: (isThere) => nats.noteStorage(isThere),
     });
     let ports: BoundPorts | undefined;
     const endpointOf = (port: keyof BoundPorts): string => hostAndPort(config.advertisedHosts[0]!, ports?.[port] ?? 0);

@@ -95,6 +95,29 @@ describe("the embedded NATS", () => {
     expect(next.pid).not.toBe(before);
   });
 
+  it("is started again when it goes on denying the account its JetStream, and not at the first denial", async () => {
+    await testbed.nats.stop();
+    let aheadMs = 0;
+    const clock = { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + aheadMs };
+    const nats = await openEmbeddedNats({ ...testbed.options(), clock });
+    const stop = new AbortController();
+    await nats.ensureRunning();
+    const running = nats.run(stop.signal);
+    const first = nats.pid;
+    nats.noteStorage(false);
+    nats.noteStorage(true);
+    aheadMs = 11_000;
+    nats.noteStorage(false);
+    aheadMs = 20_000;
+    nats.noteStorage(false);
+    expect(nats.pid).toBe(first);
+    aheadMs = 22_000;
+    nats.noteStorage(false);
+    await until(() => nats.pid !== undefined && nats.pid !== first);
+    stop.abort();
+    await running;
+  });
+
   it("begins a new log when the old one is full, and keeps three of the old ones", async () => {
     const logs = () => readdirSync(join(testbed.dir, "nats")).filter((name) => name.startsWith("nats.log"));
     await testbed.nats.stop();

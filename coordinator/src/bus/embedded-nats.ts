@@ -44,6 +44,13 @@ export interface EmbeddedNatsOptions {
 
 const DEFAULT_STORAGE: AccountStorage = { maxMemoryBytes: 1024 ** 3, maxDiskBytes: 8 * 1024 ** 3 };
 const WATCH_MS = 500;
+/**
+ * The server may hold this many times what the account may: 2.9 reserves an account's limits a second time when its claims are
+ * updated while its first client connects, and without room it leaves the account without JetStream until it is started again.
+ */
+const SERVER_HEADROOM = 4;
+/** The bus asks at least each 10 s; asked for less long, an account that is being set up would be cut off. */
+const NO_STORAGE_MS = 10_000;
 const LOOKS_PER_PRUNE = 20;
 const START_DEADLINE_MS = 30_000;
 const ADOPT_DEADLINE_MS = 5_000;
@@ -78,6 +85,9 @@ export class EmbeddedNats implements NatsCredentialIssuer {
   readonly #settings: Settings;
   #record: ProcessRecord | undefined;
   #starting: Promise<"adopted" | "started"> | undefined;
+  /** Monotonic; since when the server has said that the account has no JetStream. */
+  #noStorageSinceMs: number | undefined;
+  #isStorageMissing = false;
 
   constructor(options: EmbeddedNatsOptions, trust: NatsTrust, certificate: NatsCertificate, settings: Settings) {
     this.#options = options;
@@ -131,8 +141,11 @@ export class EmbeddedNats implements NatsCredentialIssuer {
     for (let looks = 0; !signal.aborted; looks++) {
       await sleep(clock, WATCH_MS, signal).catch(() => undefined);
       if (looks % LOOKS_PER_PRUNE === 0) pruneLogs(this.#options.dataDir);
-      if (signal.aborted || (this.pid !== undefined && this.#hasData())) continue;
-      log.warn({ pid: this.#record?.pid, hasData: this.#hasData() }, "nats-server is gone or has lost its data; starting it again");
+      if (signal.aborted || (this.pid !== undefined && this.#hasData() && !this.#isStorageMissing)) continue;
+      log.warn(
+        { pid: this.#record?.pid, hasData: this.#hasData(), isStorageMissing: this.#isStorageMissing },
+        "nats-server is gone, has lost its data or gives the account no JetStream; starting it again",
+      );
       try {
         await this.ensureRunning();
         backoff.reset();
@@ -161,12 +174,20 @@ export class EmbeddedNats implements NatsCredentialIssuer {
     this.#record = undefined;
   }
 
+  /** The bus tells what the server answered: whether the account has JetStream. A server that goes on denying it is started again. */
+  noteStorage(isThere: boolean): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    this.#noStorageSinceMs = isThere ? undefined : (this.#noStorageSinceMs ?? nowMs);
+    this.#isStorageMissing = this.#noStorageSinceMs !== undefined && nowMs - this.#noStorageSinceMs >= NO_STORAGE_MS;
+  }
+
   async #ensureRunning(): Promise<"adopted" | "started"> {
     const { clock, log } = this.#options;
     makePrivateDirectory(this.#options.dataDir);
     const record = readRecord(this.#path("nats.pid.json")) ?? findByConfig(this.#path("nats.conf"));
     if (record !== undefined && isAlive(record)) {
-      if (record.fingerprint === this.#fingerprint() && this.#hasData() && (await this.#serves(record, ADOPT_DEADLINE_MS))) {
+      const isWhole = this.#hasData() && !this.#isStorageMissing;
+      if (record.fingerprint === this.#fingerprint() && isWhole && (await this.#serves(record, ADOPT_DEADLINE_MS))) {
         this.#record = record;
         // A coordinator killed between writing a revocation and telling it left the server with older claims.
         await this.#pushClaims(ADOPT_DEADLINE_MS);
@@ -177,6 +198,7 @@ export class EmbeddedNats implements NatsCredentialIssuer {
       await terminate(record, STOP_GRACE_MS, clock);
     }
     await this.#start();
+    this.noteStorage(true);
     return "started";
   }
 
@@ -262,8 +284,8 @@ export class EmbeddedNats implements NatsCredentialIssuer {
       port: this.#settings.port,
       monitorPort: this.#settings.monitorPort,
       storeDir: this.#path("store"),
-      maxMemoryBytes: this.#storage.maxMemoryBytes,
-      maxDiskBytes: this.#storage.maxDiskBytes,
+      maxMemoryBytes: SERVER_HEADROOM * this.#storage.maxMemoryBytes,
+      maxDiskBytes: SERVER_HEADROOM * this.#storage.maxDiskBytes,
       certificatePath: this.#certificate.certificatePath,
       keyPath: this.#certificate.keyPath,
       log: { path: logPath(this.#options.dataDir), maxBytes: LOG_FILE_BYTES },

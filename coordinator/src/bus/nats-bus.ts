@@ -18,6 +18,8 @@ export interface NatsBusOptions {
   /** Asked at each connect, so that an outside credential may be renewed. */
   readonly user: () => NatsUser;
   readonly revokeUser: (publicKey: string, atMs: number) => Promise<void>;
+  /** Told when it is known from the server's answers: whether the account has JetStream at all. */
+  readonly noteStorage?: (isThere: boolean) => void;
   /** Of the REPORTS stream; default 1 GiB. */
   readonly reportsMaxBytes?: number;
   readonly clock: Clock;
@@ -226,7 +228,7 @@ export class NatsBus implements Bus {
     signal: AbortSignal,
     session: (connection: NatsConnection, manager: JetStreamManager, link: AbortSignal) => Promise<void>,
   ): Promise<void> {
-    const { clock, log, random } = this.#options;
+    const { clock, log, random, noteStorage } = this.#options;
     const backoff = exponentialBackoff(random, { baseMs: 100, maxMs: 2_000 });
     while (!signal.aborted) {
       await this.#connected(signal);
@@ -240,6 +242,9 @@ export class NatsBus implements Bus {
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof HandlerFailed) throw error.cause;
+        // What ran for a while had its streams. The library keeps the class of the error to itself, and only tells its name.
+        if (clock.monotonicMs() - startedAtMs > 10_000) noteStorage?.(true);
+        if ((error as Error).name === "JetStreamNotEnabled") noteStorage?.(false);
         log.warn({ what, error: (error as Error).message }, "consumer lost; making it anew");
       }
       if (clock.monotonicMs() - startedAtMs > 10_000) backoff.reset();

@@ -81,6 +81,11 @@ export class OutsideNats implements NatsCredentialIssuer {
     this.system = { urls: options.urls, caPem: keys.caPem, user: () => keys.systemUser, clock: options.clock };
   }
 
+  /** Nothing that we could start again: who runs the cluster is told. */
+  noteStorage(isThere: boolean): void {
+    if (!isThere) this.#options.log.error({ account: this.accountId }, "the NATS account has no JetStream; its operator must grant it");
+  }
+
   /** What the coordinator itself connects to. */
   get busUrls(): readonly string[] {
     return this.urls;
