@@ -5,7 +5,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { parse, stringify } from "yaml";
+import { parse, parseAllDocuments, stringify } from "yaml";
 import { systemClock } from "@drover/lifecycle";
 import { openAuthority, pemOf } from "../../coordinator/src/identity/authority.ts";
 import { openSqliteStore } from "../../coordinator/src/store/sqlite-store.ts";
@@ -127,6 +127,21 @@ describe("get", () => {
       await eventually("the new object is shown", 10_000, async () => /^watched +sysctl/m.test(await watch.log()));
       await site.mustDrover(["delete", "nodeprofile/watched"]);
       await eventually("its end is shown", 10_000, async () => /^watched .*\(deleted\)$/m.test(await watch.log()));
+    } finally {
+      watch.signal("SIGINT");
+    }
+    expect(await watch.ended).toBe(0);
+  });
+
+  it("shows every object of the present state as a document of its own with -o yaml -w", async () => {
+    const log = join(site.bed.directory, "watch-yaml.log");
+    const words = ["get", "nodes", "-o", "yaml", "-w"];
+    const watch = await site.bed.spawn(nodeProgram, [cliMain, ...words], log, { DROVER_CONFIG: site.contextFile });
+    try {
+      await eventually("both nodes are shown", 10_000, async () => {
+        const names = parseAllDocuments(await watch.log()).map((document) => document.getIn(["metadata", "name"]));
+        return names.includes("web-1") && names.includes("web-2");
+      });
     } finally {
       watch.signal("SIGINT");
     }

@@ -38,19 +38,28 @@ export async function get(session: Session, words: readonly string[], options: G
 async function watch(session: Session, kind: ReturnType<typeof kindFrom>, name: string, options: GetOptions): Promise<void> {
   const initial: DroverObject[] = [];
   let isLive = false;
+  let hasHeader = false;
+  const isTable = options.output === "table" || options.output === "wide";
+  /** A table grows by rows; of JSON, YAML and names each object is a document of its own, as kubectl does it. */
+  const show = (objects: readonly DroverObject[], isGone: boolean): void => {
+    for (const group of isTable ? [objects] : objects.map((object) => [object])) {
+      const lines = printObjects(kind, group, options.output, false, session.nowMs()).split("\n");
+      const shown = isTable && hasHeader ? lines.slice(1) : lines;
+      if (options.output === "yaml" && hasHeader) session.print("---");
+      hasHeader = true;
+      const isMarked = isGone && options.output !== "json" && options.output !== "yaml";
+      session.print(isMarked ? `${shown.join("\n")}   (deleted)` : shown.join("\n"));
+    }
+  };
   const request = { kind, labelSelector: options.selector, name, fromRevision: 0 };
   for await (const event of session.connect().stream("watchObjects", request, session.signal)) {
     if (event.type === WatchEventType.WATCH_EVENT_TYPE_BOOKMARK) {
-      if (!isLive && initial.length > 0) session.print(printObjects(kind, initial, options.output, false, session.nowMs()));
+      if (!isLive && initial.length > 0) show(initial, false);
       isLive = true;
     } else if (!isLive) {
       initial.push(decodeObject(event.object));
     } else {
-      const gone = event.type === WatchEventType.WATCH_EVENT_TYPE_DELETED;
-      const lines = printObjects(kind, [decodeObject(event.object)], options.output, false, session.nowMs()).split("\n");
-      const shown = options.output === "table" || options.output === "wide" ? lines.slice(initial.length === 0 ? 0 : 1) : lines;
-      initial.length = Math.max(1, initial.length);
-      session.print(gone ? `${shown.join("\n")}   (deleted)` : shown.join("\n"));
+      show([decodeObject(event.object)], event.type === WatchEventType.WATCH_EVENT_TYPE_DELETED);
     }
   }
 }
