@@ -1,15 +1,5 @@
 import { seededRandom, silentLog, VirtualClock } from "@drover/lifecycle";
-import {
-  type Budget,
-  type ConverseRequest,
-  type ConverseResponse,
-  Facts,
-  Heartbeat,
-  Impact,
-  Plan,
-  ReportBatch,
-  ToNode,
-} from "@drover/proto";
+import { type Budget, ConverseRequest, type ConverseResponse, Facts, Heartbeat, Impact, Plan, ReportBatch, ToNode } from "@drover/proto";
 import { describe, expect, it } from "vitest";
 import { type Agent, createAgent } from "./agent.ts";
 import { FakeCrash, type FakeHost, fakeHost, fakeSteps } from "./fake/index.ts";
@@ -326,6 +316,25 @@ describe("an agent", () => {
       { value: { requestId: "d", steps: [{ step: "sysctl", changes: [{ path: "vm.swappiness", from: "1", to: "9" }] }] } },
       { $case: "idle" },
     ]);
+    await world.stop();
+  });
+
+  it("answers a dry run of a thousand images in a message that the coordinator takes", async () => {
+    const world = new World();
+    world.start();
+    await world.clock.advance(20_000);
+    const images = Array.from({ length: 1000 }, (_, index) => ({
+      name: `registry.example/team/app-${index}:1`,
+      digest: `sha256:${"a".repeat(64)}`,
+    }));
+    const plan = Plan.fromPartial({ ...Plan.decode(planOf(9)), steps: [{ id: "images", spec: { $case: "images", value: { images } } }] });
+    const signedPlan = { plan: Buffer.from(Plan.encode(plan).finish()), signatures: [] };
+    world.instructions = [{ $case: "dryRun", value: { requestId: "d", signedPlan } }];
+    world.wake(0, { sessionWanted: true });
+    await world.clock.advance(2_000);
+    const answer = world.said.find(({ body }) => body?.$case === "dryRunResult");
+    expect(answer?.body).toMatchObject({ value: { reason: "", steps: [{ step: "images" }] } });
+    expect(ConverseRequest.encode(answer!).finish().length).toBeLessThan(64 * 1024);
     await world.stop();
   });
 

@@ -3,6 +3,7 @@ import { type Clock, DeadlineExceeded, type Log, withDeadline } from "@drover/li
 import type { CollectLogs, ConverseRequest, ConverseResponse, Hello, Progress } from "@drover/proto";
 import type { Conversation, Sessions } from "../ports.ts";
 import type { Engine } from "./engine.ts";
+import { boundedChanges } from "./events.ts";
 import { isUnfinished } from "./journal-state.ts";
 import type { ProgressThrottle } from "./progress-throttle.ts";
 
@@ -153,7 +154,9 @@ export class LiveConversation {
       const result = await withDeadline(clock, "the dry run", DRY_RUN_DEADLINE_MS, this.#stop.signal, (signal) =>
         engine.dryRun(plan, signal),
       );
-      await this.#send({ $case: "dryRunResult", value: { requestId, ...result } });
+      // A lock of a thousand images would make a message that the coordinator does not take.
+      const steps = result.steps.map((step) => ({ ...step, changes: boundedChanges(step.changes) }));
+      await this.#send({ $case: "dryRunResult", value: { requestId, ...result, steps } });
     } catch (error) {
       if (!(error instanceof DeadlineExceeded)) throw error;
       const { message } = error;

@@ -66,7 +66,7 @@ const PLAN_OUTCOME = {
 } as const;
 
 /** The first changes, long values cut; the rest is told by its count. */
-function boundedChanges(changes: readonly Change[]): Change[] {
+export function boundedChanges(changes: readonly Change[]): Change[] {
   const kept: Change[] = [];
   let length = 0;
   for (const { path, from, to, impact, note } of changes) {
