@@ -44,6 +44,13 @@ describe("files under a root", () => {
     expect((await readdir(join(root, "etc/a"))).sort()).toEqual([...strangers, "c.conf"].sort());
   });
 
+  it("leave nothing of a killed write behind when they are removed", async () => {
+    await mkdir(join(root, "etc/a"));
+    await writeFile(join(root, "etc/a/.c.conf.0123456789ab.tmp"), "half");
+    await files.remove("/etc/a/c.conf");
+    expect(await readdir(join(root, "etc/a"))).toEqual([]);
+  });
+
   it("are read through links between directories, as inside the root", async () => {
     await symlink("usr/lib", join(root, "lib"));
     await symlink("/usr/lib", join(root, "lib64"));

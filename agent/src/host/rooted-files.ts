@@ -76,6 +76,7 @@ export class RootedFiles implements Files {
     const { directory, name } = split(path);
     try {
       await using parent = await this.#openDirectory(directory, "refuse");
+      await removeLeftovers(parent, name);
       await unlink(at(parent, name));
       await durably(path, () => parent.sync());
     } catch (error) {
