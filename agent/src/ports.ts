@@ -33,7 +33,7 @@ export interface Conversation {
 export interface StateDirectory {
   /** undefined: absent. */
   readFile(name: string): Promise<Buffer | undefined>;
-  /** Durable by 03-safety's recipe when resolved. */
+  /** Durable when resolved: temporary file beside it, fsync, rename, fsync of the directory. */
   writeFile(name: string, content: Uint8Array): Promise<void>;
   removeFile(name: string): Promise<void>;
   /** Opens or creates an append-only log; a torn tail is cut off, a damaged middle is an error. */

@@ -1,6 +1,6 @@
 /**
  * NATS subjects and streams, spelled here and nowhere else.
- * Who may use which is 02-protocol's table; the coordinator's user JWTs are made from `nodePermissions`.
+ * Who may use which: nodes what `nodePermissions` says, which their user JWTs are made from; the coordinator all of it.
  */
 import { createHash } from "node:crypto";
 
