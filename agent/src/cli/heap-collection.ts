@@ -5,8 +5,8 @@ import { type Clock, type Component, sleep } from "@drover/lifecycle";
 /** By then the first session is over. */
 const FIRST_LOOK_MS = 15_000;
 const LOOK_INTERVAL_MS = 60_000;
-/** A heartbeat each 10 s takes hours for that; a collection costs as much CPU as a drift scan. */
-const WORTHWHILE_BYTES = 2 * 1024 * 1024;
+/** A heartbeat each 10 s takes most of an hour for that; a collection costs as much CPU as a drift scan. */
+const WORTHWHILE_BYTES = 512 * 1024;
 
 export interface Heap {
   usedBytes(): number;
