@@ -19,6 +19,7 @@ import { type BeatContent, beatFlags, Heartbeats } from "./report/heartbeats.ts"
 import { Outbox } from "./report/outbox.ts";
 import { OutputRing } from "./report/output-ring.ts";
 import { countStart, factsAreNews, rememberFacts } from "./report/starts.ts";
+import { noCredentials } from "./steps/step.ts";
 
 export interface AgentIntervals extends ReconcileIntervals, ConversationIntervals {
   readonly stepDeadlineMs: Readonly<Record<StepKind, number>>;
@@ -315,6 +316,7 @@ async function openState(parts: AgentParts) {
     reporter: outbox,
     output: ring,
     showProgress: (each) => progress.take(each),
+    credentials: noCredentials,
     clock,
     log: log.child({ component: "reconcile" }),
     failpoint,

@@ -1,6 +1,17 @@
-/** Turns a profile and its image locks into the steps of a plan. Deterministic: the same in, the same bytes out. */
-import { ContainerdSpec, type Facts, ImagesSpec, Step, SysctlSpec } from "@drover/proto";
+/** Turns a profile, its image locks and the cluster its set joins into the steps of a plan. Deterministic: the same in, the same bytes out. */
+import {
+  BinariesSpec,
+  ContainerdSpec,
+  type Facts,
+  ImagesSpec,
+  KernelModulesSpec,
+  Step,
+  SwapMode,
+  SwapSpec,
+  SysctlSpec,
+} from "@drover/proto";
 import { compareText, contentDigest } from "./canonical-json.ts";
+import { kubeadmSpec, kubeletSpec, type Membership, membershipContent } from "./kubernetes-steps.ts";
 import type { ImageLock, LockedImageEntry, NodeProfile } from "./objects.ts";
 import { type Finding, formatPath, type Problem } from "./problems.ts";
 import { parseBytes } from "./quantity.ts";
@@ -18,9 +29,10 @@ type ImagesSection = NonNullable<NodeProfile["spec"]["images"]>;
  * @param profile valid by validateObject
  * @param locks at least the ImageLock that the profile names
  * @param facts of the node it is for; undefined: not known, nothing is checked against them
+ * @param membership of the node's set in a cluster; undefined: it joins none
  */
-export function compile(profile: NodeProfile, locks: readonly ImageLock[], facts: Facts | undefined): Compilation {
-  const { sysctl, containerd, images } = profile.spec;
+export function compile(profile: NodeProfile, locks: readonly ImageLock[], facts: Facts | undefined, membership?: Membership): Compilation {
+  const { containerd, images } = profile.spec;
   const findings = [
     ...(images === undefined ? [] : checkLock(images, locks)),
     ...(containerd === undefined ? [] : checkContainerdVersion(facts)),
@@ -32,17 +44,36 @@ export function compile(profile: NodeProfile, locks: readonly ImageLock[], facts
       problems: findings.map(({ path, message, hint }) => ({ file, line: 0, column: 0, path: formatPath(path), message, hint })),
     };
   }
-  const steps: Step[] = [];
-  if (sysctl !== undefined) steps.push(Step.create({ id: "sysctl", spec: { $case: "sysctl", value: sysctlSpec(sysctl.values) } }));
-  if (containerd !== undefined)
-    steps.push(Step.create({ id: "containerd", spec: { $case: "containerd", value: containerdSpec(containerd) } }));
-  if (images !== undefined) steps.push(Step.create({ id: "images", spec: { $case: "images", value: imagesSpec(images, locks) } }));
-  return { ok: true, steps, revision: revisionOf(profile, locks) };
+  const specs = specsOf(profile, locks, facts, membership);
+  const steps = specs.map((spec) => Step.create({ id: spec.$case, spec }));
+  return { ok: true, steps, revision: revisionOf(profile, locks, membership) };
+}
+
+/** In the order of a plan: what something stands on comes before it. */
+function specsOf(
+  { spec }: NodeProfile,
+  locks: readonly ImageLock[],
+  facts: Facts | undefined,
+  membership: Membership | undefined,
+): readonly NonNullable<Step["spec"]>[] {
+  const { binaries, kernelModules, sysctl, swap, containerd, images, kubelet, kubeadm } = spec;
+  const specs: NonNullable<Step["spec"]>[] = [];
+  if (binaries !== undefined) specs.push({ $case: "binaries", value: binariesSpec(binaries) });
+  if (kernelModules !== undefined) {
+    specs.push({ $case: "kernelModules", value: KernelModulesSpec.create({ names: sortedNames(kernelModules.names) }) });
+  }
+  if (sysctl !== undefined) specs.push({ $case: "sysctl", value: sysctlSpec(sysctl.values) });
+  if (swap?.mode === "Off") specs.push({ $case: "swap", value: SwapSpec.create({ mode: SwapMode.SWAP_MODE_OFF }) });
+  if (containerd !== undefined) specs.push({ $case: "containerd", value: containerdSpec(containerd) });
+  if (images !== undefined) specs.push({ $case: "images", value: imagesSpec(images, locks) });
+  if (kubelet !== undefined) specs.push({ $case: "kubelet", value: kubeletSpec(kubelet) });
+  if (membership !== undefined) specs.push({ $case: "kubeadm", value: kubeadmSpec(kubeadm, membership, facts) });
+  return specs;
 }
 
 /** Content digest, "sha256:<hex>", of what the profile asks for, its locks included; of names, labels and spelling (1Ki or 1024) it is independent. */
-export function revisionOf(profile: NodeProfile, locks: readonly ImageLock[]): string {
-  const { sysctl, containerd, images } = profile.spec;
+export function revisionOf(profile: NodeProfile, locks: readonly ImageLock[], membership?: Membership): string {
+  const { sysctl, containerd, images, binaries, kernelModules, swap, kubelet, kubeadm } = profile.spec;
   const isLockKnown = images?.lock === undefined || findLock(images, locks) !== undefined;
   return contentDigest({
     sysctl: sysctl === undefined ? undefined : canonicalSysctls(sysctl.values),
@@ -57,12 +88,41 @@ export function revisionOf(profile: NodeProfile, locks: readonly ImageLock[]): s
             minFree: images.minFree === undefined ? undefined : parseBytes(images.minFree),
             missingLock: isLockKnown ? undefined : images.lock,
           },
+    binaries: binaries?.map(canonicalBinary),
+    kernelModules: kernelModules === undefined ? undefined : sortedNames(kernelModules.names),
+    swap: swap?.mode === "Off" ? swap.mode : undefined,
+    kubelet,
+    kubeadm,
+    membership: membership === undefined ? undefined : membershipContent(membership),
   });
 }
 
 /** Content digest of a lock's images, whatever their order. */
 export function revisionOfLock(lock: ImageLock): string {
   return contentDigest(lock.spec.images.map(canonicalImage).sort((a, b) => compareText(a.name, b.name)));
+}
+
+type BinaryEntry = NonNullable<NodeProfile["spec"]["binaries"]>[number];
+
+function canonicalBinary({ size, ...rest }: BinaryEntry) {
+  return { ...rest, ...(size === undefined ? {} : { size: parseBytes(size) }) };
+}
+
+function binariesSpec(binaries: readonly BinaryEntry[]): BinariesSpec {
+  return BinariesSpec.create({
+    binaries: binaries.map((binary) => ({
+      name: binary.name,
+      source: binary.source,
+      digest: binary.digest,
+      sizeBytes: binary.size === undefined ? 0 : parseBytes(binary.size),
+      files: binary.files.map(({ member, target }) => ({ member: member ?? "", target })),
+      restarts: binary.restarts ?? [],
+    })),
+  });
+}
+
+function sortedNames(names: readonly string[]): string[] {
+  return [...new Set(names)].sort(compareText);
 }
 
 function findLock(images: ImagesSection, locks: readonly ImageLock[]): ImageLock | undefined {

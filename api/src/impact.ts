@@ -1,10 +1,14 @@
 /** How much changes disturb a node. Whatever is not known counts as the worst. */
-import { type Change, Impact, Step, type StepKind } from "@drover/proto";
+import { type Change, Impact, type KubeadmSpec, Step, type StepKind } from "@drover/proto";
 
-const KIND_IMPACT: { readonly [K in StepKind]: Impact } = {
+const KIND_IMPACT: { readonly [K in Exclude<StepKind, "kubeadm">]: Impact } = {
+  binaries: Impact.IMPACT_RESTART,
+  kernelModules: Impact.IMPACT_LIVE,
   sysctl: Impact.IMPACT_LIVE,
+  swap: Impact.IMPACT_LIVE,
   containerd: Impact.IMPACT_RESTART,
   images: Impact.IMPACT_LIVE,
+  kubelet: Impact.IMPACT_RESTART,
 };
 
 /** The highest impact among the changes; IMPACT_UNSPECIFIED when there are none. */
@@ -26,7 +30,26 @@ export function upperBoundImpact(before: readonly Step[] | undefined, after: rea
   const old = byKind(before ?? []);
   const young = byKind(after);
   const changed = [...new Set([...old.keys(), ...young.keys()])].filter((kind) => !isSame(old.get(kind), young.get(kind)));
-  return Math.max(Impact.IMPACT_LIVE, ...changed.map((kind) => (kind === undefined ? Impact.IMPACT_REBOOT : KIND_IMPACT[kind]))) as Impact;
+  const impacts = changed.map((kind) => {
+    if (kind === undefined) return Impact.IMPACT_REBOOT;
+    return kind === "kubeadm" ? kubeadmImpact(kubeadmOf(old.get(kind)), kubeadmOf(young.get(kind))) : KIND_IMPACT[kind];
+  });
+  return Math.max(Impact.IMPACT_LIVE, ...impacts) as Impact;
+}
+
+/** A node that leaves a cluster, for another one, for the same or for none, loses what runs on it. */
+function kubeadmImpact(before: KubeadmSpec | undefined, after: KubeadmSpec | undefined): Impact {
+  if (before === undefined && after?.rejoin === 0) return Impact.IMPACT_RESTART;
+  const isSameMembership =
+    before?.cluster === after?.cluster &&
+    before?.rejoin === after?.rejoin &&
+    before?.nodeName === after?.nodeName &&
+    before?.caCertHashes.join() === after?.caCertHashes.join();
+  return isSameMembership ? Impact.IMPACT_RESTART : Impact.IMPACT_DRAIN;
+}
+
+function kubeadmOf(step: Step | undefined): KubeadmSpec | undefined {
+  return step?.spec?.$case === "kubeadm" ? step.spec.value : undefined;
 }
 
 function byKind(steps: readonly Step[]): Map<StepKind | undefined, Step> {

@@ -5,12 +5,20 @@ export { formatDuration, parseDurationMs } from "./duration.ts";
 export { factLabels, labelValueOf } from "./fact-labels.ts";
 export { impactOf, upperBoundImpact } from "./impact.ts";
 export { combinedJsonSchema, type JsonSchema, jsonSchemas } from "./json-schema.ts";
+export {
+  kubernetesNodeName,
+  type Membership,
+  NODE_SET_LABEL,
+  nodeLabels,
+  nodeTaints,
+} from "./kubernetes-steps.ts";
 export { kindOf } from "./kind-of.ts";
 export { locate, type Manifest, type ManifestParsing, parseManifests } from "./manifest.ts";
 export { resolveMaxUnavailable } from "./max-unavailable.ts";
 export { didYouMean, nearest } from "./nearest.ts";
 export {
   API_VERSION,
+  type Cluster,
   type Condition,
   type DroverObject,
   type ImageLock,
@@ -23,6 +31,7 @@ export {
   type NodeSet,
   type Rollout,
   type Selector,
+  type TaintEntry,
 } from "./objects.ts";
 export { formatPath, formatProblem, parsePath, type Path, type Problem } from "./problems.ts";
 export { formatBytes, parseBytes } from "./quantity.ts";

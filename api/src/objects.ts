@@ -148,14 +148,90 @@ const imagesSection = z.strictObject({
   minFree: bytes.optional().describe("What must stay free on containerd's file system."),
 });
 
+const binary = z.strictObject({
+  name: name.describe("For people and progress: kubeadm, cni-plugins."),
+  source: z.union([httpUrl, absolutePath]).describe("An http or https URL, or an absolute path on the node."),
+  digest: digest.describe("Of what lies at source."),
+  size: bytes.optional().describe("Of what lies at source, in bytes or with a Kubernetes suffix."),
+  files: z
+    .array(
+      z.strictObject({
+        member: z
+          .string()
+          .regex(/^[^\0/][^\0]*$/, "must be a relative path")
+          .refine((path) => !path.split("/").includes(".."), "must not contain '..'")
+          .optional()
+          .describe("Path inside the tar archive that source is; left out: source is the file itself."),
+        target: absolutePath.describe("Where it is reached from then on, such as /usr/local/bin/kubeadm."),
+      }),
+    )
+    .min(1),
+  restarts: z
+    .array(z.string().regex(/^[A-Za-z0-9:_@][A-Za-z0-9:_.@-]{0,200}\.service$/, "must be a service unit such as kubelet.service"))
+    .optional()
+    .describe("Units that are restarted after a switch when they are active."),
+});
+
+const kernelModulesSection = z.strictObject({
+  names: z
+    .array(z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,55}$/, "must be a module name as modprobe takes it, such as br_netfilter"))
+    .min(1)
+    .describe("Loaded now and at each boot."),
+});
+
+const swapSection = z.strictObject({
+  mode: z.enum(["Off", "Leave"]).describe("Off: no swap is in use, and none comes back with a boot. Leave: as the machine has it."),
+});
+
+const kubeletSection = z.strictObject({
+  configuration: z.record(z.string(), z.json()).optional().describe("Fields of KubeletConfiguration, without apiVersion and kind."),
+  parallelImagePulls: z.boolean().default(true).describe("Pulls of different images do not wait for each other."),
+  maxParallelImagePulls: z.int().min(1).max(1000).optional().describe("Their bound, where the kubelet's version knows one (from 1.27)."),
+});
+
+const taint = z.strictObject({
+  key: labelKey,
+  value: labelValue.default(""),
+  effect: z.enum(["NoSchedule", "PreferNoSchedule", "NoExecute"]),
+});
+export type TaintEntry = z.infer<typeof taint>;
+
+const kubeadmSection = z.strictObject({
+  nodeLabels: labels.optional().describe("Labels of the Node in its cluster, beside drover.dev/node-set."),
+  taints: z.array(taint).optional().describe("Taints of the Node in its cluster."),
+  criSocket: z
+    .string()
+    .regex(/^unix:\/\/\/[^\0\s]+$/, "must be a socket such as unix:///run/containerd/containerd.sock")
+    .optional(),
+  kubeletExtraArgs: z
+    .record(z.string().regex(/^[a-z][a-z0-9-]*$/, "must be a flag of the kubelet without dashes before it"), z.string())
+    .optional()
+    .describe("Flags of the kubelet, without dashes before them."),
+  ignorePreflightErrors: z.array(z.string().regex(/^[A-Za-z0-9-]{1,200}$/, "must be a name as kubeadm's preflight prints it")).optional(),
+  skipPhases: z
+    .array(z.string().regex(/^[a-z0-9/-]{1,100}$/, "must be a phase of kubeadm join"))
+    .optional()
+    .describe("Phases of kubeadm join."),
+});
+
+const hostAndPort = z
+  .string()
+  .regex(/^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?):\d{1,5}$/, "must be host:port, such as 10.0.0.5:6443")
+  .refine((text) => Number(text.slice(text.lastIndexOf(":") + 1)) <= 65_535, "has a port above 65535");
+
 const nodeProfile = z.strictObject({
   apiVersion: z.literal(API_VERSION),
   kind: z.literal("NodeProfile"),
   metadata,
   spec: z.strictObject({
+    binaries: z.array(binary).optional().describe("Programs by digest, such as kubeadm, kubelet, CNI plugins."),
+    kernelModules: kernelModulesSection.optional().describe("Kernel modules that must be there."),
+    swap: swapSection.optional().describe("Whether the machine may swap."),
     sysctl: sysctlSection.optional().describe("Kernel parameters."),
     containerd: containerdSection.optional().describe("Configuration of containerd; what is left out stays as it is."),
     images: imagesSection.optional().describe("Images that must be present."),
+    kubelet: kubeletSection.optional().describe("Configuration of the kubelet; what is left out stays as it is."),
+    kubeadm: kubeadmSection.optional().describe("How nodes of a set with a cluster join it."),
   }),
   status: z.strictObject({ revision: digest.optional() }).optional(),
 });
@@ -181,7 +257,7 @@ const nodeSet = z.strictObject({
     selector: selector.describe("Which nodes belong to the set, by their labels; an empty one is an error."),
     profile: name.describe("A NodeProfile by name."),
     strategy: strategy.prefault({}),
-    cluster: name.optional(),
+    cluster: name.optional().describe("A Cluster by name: the set's nodes join it."),
     probePort: z.int().min(1).max(65535).optional().describe("TCP port that is asked when a node falls silent."),
   }),
   status: z
@@ -233,10 +309,43 @@ const node = z.strictObject({
       drift: z.array(z.strictObject({ step: z.string(), changes: z.array(change), repaired: z.boolean(), at: z.string() })),
       images: z.array(z.strictObject({ name: z.string(), digest: z.string(), size: z.int(), pinned: z.boolean() })).optional(),
       facts: z.record(z.string(), z.unknown()).optional(),
+      kubernetes: z
+        .strictObject({
+          cluster: name,
+          nodeName: z.string(),
+          ready: z.enum(["True", "False", "Unknown"]).describe("As the cluster's own API says."),
+          reason: z.string(),
+          message: z.string(),
+          kubeletVersion: z.string(),
+        })
+        .optional()
+        .describe("The Node of this machine in its cluster; absent: it is in none that is known."),
     })
     .optional(),
 });
 export type Node = z.infer<typeof node>;
+
+const cluster = z.strictObject({
+  apiVersion: z.literal(API_VERSION),
+  kind: z.literal("Cluster"),
+  metadata,
+  spec: z.strictObject({
+    endpoint: hostAndPort.describe("Where nodes reach the API server, host:port."),
+    caCertHashes: z.array(digest).min(1).describe("Of the cluster's CA, as kubeadm's discovery-token-ca-cert-hash."),
+  }),
+  status: z
+    .strictObject({
+      phase: z.enum(["Pending", "Available", "Unavailable"]).describe("Whether its API answers us."),
+      reason: z.string(),
+      message: z.string(),
+      kubernetesVersion: z.string(),
+      nodes: z.int().describe("Nodes in the cluster that are ours."),
+      readyNodes: z.int(),
+      conditions: z.array(condition),
+    })
+    .optional(),
+});
+export type Cluster = z.infer<typeof cluster>;
 
 const rollout = z.strictObject({
   apiVersion: z.literal(API_VERSION),
@@ -292,10 +401,11 @@ export const kinds = {
   NodeProfile: { schema: nodeProfile, plural: "nodeprofiles", shortNames: ["np", "profile", "profiles"], isApplicable: true },
   NodeSet: { schema: nodeSet, plural: "nodesets", shortNames: ["ns", "set", "sets"], isApplicable: true },
   Node: { schema: node, plural: "nodes", shortNames: ["no"], isApplicable: false },
+  Cluster: { schema: cluster, plural: "clusters", shortNames: ["cl"], isApplicable: true },
   Rollout: { schema: rollout, plural: "rollouts", shortNames: ["ro"], isApplicable: false },
   ImageLock: { schema: imageLock, plural: "imagelocks", shortNames: ["il", "lock", "locks"], isApplicable: true },
   JoinToken: { schema: joinToken, plural: "jointokens", shortNames: ["jt", "token", "tokens"], isApplicable: false },
 } as const;
 
 export type Kind = keyof typeof kinds;
-export type DroverObject = NodeProfile | NodeSet | Node | Rollout | ImageLock | JoinToken;
+export type DroverObject = NodeProfile | NodeSet | Node | Cluster | Rollout | ImageLock | JoinToken;

@@ -24,6 +24,8 @@ export interface NodeRecord {
   readonly bakeManifestDigest: string;
   /** Pin of the newest CA in the bundle that it was given last: whether it can follow a rotation. */
   readonly newestCaPin?: string;
+  /** How often operators have asked that it be reset and join its cluster again. */
+  readonly rejoin?: number;
 }
 
 export interface JoinTokenRecord {
@@ -60,6 +62,8 @@ export interface DesiredNode {
   /** The encoded Plan, base64. */
   readonly plan: string;
   readonly decidedAtMs: number;
+  /** The node's rejoin counter that the plan was made with; absent: it joins no cluster. */
+  readonly rejoin?: number;
   /** When the rollout first saw this generation enforced, Unix milliseconds; soak counts from here. */
   readonly enforcedAtMs?: number;
 }

@@ -2,12 +2,13 @@
  * The strictness of plans: an unknown field or an undefined oneof, at any depth, makes a plan unfit.
  * All other messages ignore what they do not know.
  */
-import { Impact, Plan, type Step } from "../gen/drover/v1/plan.ts";
+import { Impact, Plan, type Step, SwapMode } from "../gen/drover/v1/plan.ts";
 
 export type PlanDecoding =
   | { readonly ok: true; readonly plan: Plan }
   | { readonly ok: false; readonly reason: "InvalidPlan" | "UnknownField"; readonly message: string };
 
+const KNOWN_SWAP_MODES: ReadonlySet<number> = new Set(Object.values(SwapMode).filter((value) => value >= 0));
 const KNOWN_IMPACTS: ReadonlySet<number> = new Set(Object.values(Impact).filter((value) => value >= 0));
 
 /**
@@ -29,6 +30,10 @@ export function decodePlan(bytes: Uint8Array): PlanDecoding {
   }
   if (!KNOWN_IMPACTS.has(plan.impactBound)) {
     return { ok: false, reason: "UnknownField", message: `plan.impact_bound has the unknown value ${plan.impactBound}` };
+  }
+  const unknownMode = plan.steps.find(({ spec }) => spec?.$case === "swap" && !KNOWN_SWAP_MODES.has(spec.value.mode));
+  if (unknownMode !== undefined) {
+    return { ok: false, reason: "UnknownField", message: `step ${unknownMode.id} has an unknown swap mode` };
   }
   return { ok: true, plan };
 }

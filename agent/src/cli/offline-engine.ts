@@ -13,6 +13,7 @@ import { Journal } from "../reconcile/journal.ts";
 import type { PlanEnding } from "../reconcile/journal-state.ts";
 import { MemoryStateDirectory } from "../state/index.ts";
 import { steps } from "../steps/index.ts";
+import { noCredentials } from "../steps/step.ts";
 
 /** Whom a plan is for where no node is enrolled. */
 export const NOBODY = "aaaaaaaaaa";
@@ -42,6 +43,7 @@ export async function openOfflineEngine({ host, state, nodeId, clock, print }: O
       }),
     },
     showProgress: () => undefined,
+    credentials: noCredentials,
     clock,
     log: silentLog,
     failpoint: noFailpoint,

@@ -1,6 +1,6 @@
 /** A StepContext for tests: memory that survives, output and progress that can be looked at. */
 import { type Clock, VirtualClock } from "@drover/lifecycle";
-import type { StepContext, StepMemory, StepProgress } from "../steps/step.ts";
+import { type Credentials, noCredentials, type StepContext, type StepMemory, type StepProgress } from "../steps/step.ts";
 import type { Host } from "../host/host.ts";
 import type { FakeHost } from "./fake-host.ts";
 
@@ -33,7 +33,13 @@ export class FakeStepMemory implements StepMemory {
 /** @param parts what differs from: a new virtual clock, a signal that never aborts, empty memory */
 export function fakeStepContext(
   host: Host,
-  parts: { readonly clock?: Clock; readonly signal?: AbortSignal; readonly memory?: FakeStepMemory } = {},
+  parts: {
+    readonly clock?: Clock;
+    readonly signal?: AbortSignal;
+    readonly memory?: FakeStepMemory;
+    readonly credentials?: Credentials;
+    readonly generation?: number;
+  } = {},
 ): FakeStepContext {
   const lines: string[] = [];
   const progressed: StepProgress[] = [];
@@ -42,6 +48,8 @@ export function fakeStepContext(
     clock: parts.clock ?? new VirtualClock(),
     signal: parts.signal ?? new AbortController().signal,
     memory: parts.memory ?? new FakeStepMemory("effects" in host ? (host as FakeHost) : undefined),
+    credentials: parts.credentials ?? noCredentials,
+    generation: parts.generation ?? 1,
     lines,
     progressed,
     say: (line) => void lines.push(line),

@@ -1,5 +1,14 @@
 /** A small step of each kind on the fake machine: for tests of what lies around steps, and for the simulation. */
-import { type Change, type ContainerdSpec, Impact, type ImagesSpec, type SysctlSpec } from "@drover/proto";
+import {
+  type Change,
+  type ContainerdSpec,
+  Impact,
+  type ImagesSpec,
+  KubeadmSpec,
+  type SpecOf,
+  type StepKind,
+  type SysctlSpec,
+} from "@drover/proto";
 import type { StepTable } from "../reconcile/engine-parts.ts";
 import { type Step, StepError } from "../steps/step.ts";
 
@@ -8,7 +17,16 @@ const PIN_LABEL = "io.cri-containerd.pinned";
 
 /** sysctl is impact live and remembers originals, containerd is impact restart, images pull by digest. */
 export function fakeSteps(): StepTable {
-  return { sysctl, containerd, images };
+  return {
+    binaries: inert("binaries", { binaries: [] }),
+    kernelModules: inert("kernelModules", { names: [] }),
+    sysctl,
+    swap: inert("swap", { mode: 0 }),
+    containerd,
+    images,
+    kubelet: inert("kubelet", { configuration: "", parallelImagePulls: false, maxParallelImagePulls: 0 }),
+    kubeadm: inert("kubeadm", KubeadmSpec.create()),
+  };
 }
 
 interface Sysctls {
@@ -112,6 +130,19 @@ const images: Step<"images", ReadonlySet<string>> = {
     }
   },
 };
+
+/** Always in sync. */
+function inert<K extends StepKind>(kind: K, emptySpec: SpecOf<K>): Step<K> {
+  return {
+    kind,
+    emptySpec,
+    observe: () => Promise.resolve(undefined),
+    refuse: () => undefined,
+    diff: () => [],
+    conditions: () => [],
+    apply: () => Promise.resolve(),
+  };
+}
 
 function change(path: string, from: string, to: string, impact: Impact): Change {
   return { path, from, to, impact, note: "" };

@@ -110,6 +110,7 @@ export class LiveConversation {
         void this.#whileAnswering(() => this.#dryRun(requestId, signedPlan?.plan ?? Buffer.alloc(0))).catch(() => undefined);
         return;
       }
+      case "joinCredential":
       case undefined:
         return;
     }

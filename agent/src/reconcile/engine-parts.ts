@@ -3,7 +3,7 @@ import type { Clock, Log } from "@drover/lifecycle";
 import type { Plan, SpecOf, StepKind } from "@drover/proto";
 import type { Host } from "../host/host.ts";
 import type { StateDirectory } from "../ports.ts";
-import type { Step } from "../steps/step.ts";
+import type { Credentials, Step } from "../steps/step.ts";
 import type { Failpoint } from "./failpoints.ts";
 import type { Journal } from "./journal.ts";
 import type { OutputSink, Reporter, ShowProgress } from "./reconcile-ports.ts";
@@ -22,15 +22,22 @@ export interface EngineParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly failpoint: Failpoint;
+  readonly credentials: Credentials;
   /** How long one step of that kind may take. */
   readonly stepDeadlineMs: Readonly<Record<StepKind, number>>;
 }
 
 /** Pulling a lock of images over a slow line takes hours and is resumed; the others are done in minutes or hang. */
 export const defaultStepDeadlineMs: Readonly<Record<StepKind, number>> = {
+  binaries: 3_600_000,
+  kernelModules: 120_000,
   sysctl: 120_000,
+  // What was swapped out is read back.
+  swap: 1_800_000,
   containerd: 600_000,
   images: 4 * 3_600_000,
+  kubelet: 300_000,
+  kubeadm: 1_800_000,
 };
 
 /** A step of a plan beside the code that does it. */

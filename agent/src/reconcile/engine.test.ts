@@ -8,6 +8,7 @@ import { Engine } from "./engine.ts";
 import { defaultStepDeadlineMs, type StepTable } from "./engine-parts.ts";
 import { type Failpoint, failpointFrom, noFailpoint } from "./failpoints.ts";
 import { Journal } from "./journal.ts";
+import { noCredentials } from "../steps/step.ts";
 
 const NODE = "abcdefghij";
 const DIGEST = `sha256:${"a".repeat(64)}`;
@@ -71,6 +72,7 @@ async function start(parts: { steps?: StepTable; failpoint?: Failpoint } = {}): 
       begin: () => ({ say: () => undefined, finish: async () => ({ tail: "", digest: Buffer.alloc(0), heldBytes: 0 }) }),
     },
     showProgress: () => undefined,
+    credentials: noCredentials,
     clock,
     log: silentLog,
     failpoint,

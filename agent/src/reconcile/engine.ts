@@ -279,12 +279,14 @@ export class Engine {
   }
 
   #around(each: BoundStep, generation: number, signal: AbortSignal): StepSurroundings {
-    const { host, clock, state, output, showProgress, failpoint } = this.#parts;
+    const { host, clock, state, output, showProgress, failpoint, credentials } = this.#parts;
     return {
       host,
       clock,
       output,
       failpoint,
+      credentials,
+      generation,
       memory: stepMemory(state, each.step.kind),
       progress: (progress) => showProgress({ generation, step: each.id, ...progress }),
       signal,

@@ -5,7 +5,7 @@
 import { type Clock, DeadlineExceeded, sleep } from "@drover/lifecycle";
 import { type Change, Impact, type SpecOf, type StepKind } from "@drover/proto";
 import type { Host } from "../host/host.ts";
-import { type Step, type StepCondition, StepError, type StepMemory, type StepProgress } from "../steps/step.ts";
+import { type Credentials, type Step, type StepCondition, StepError, type StepMemory, type StepProgress } from "../steps/step.ts";
 import type { Failpoint } from "./failpoints.ts";
 import type { OutputSink, OutputSummary } from "./reconcile-ports.ts";
 
@@ -40,6 +40,9 @@ export interface StepSurroundings {
   readonly host: Host;
   readonly clock: Clock;
   readonly memory: StepMemory;
+  readonly credentials: Credentials;
+  /** Of the plan. */
+  readonly generation: number;
   readonly output: OutputSink;
   readonly progress: (progress: StepProgress) => void;
   readonly failpoint: Failpoint;

@@ -1,6 +1,6 @@
 /** The contract of a step. The engine around it (journal, verification, reports) is reconcile/'s. */
 import type { Change, Progress, SpecOf, StepKind } from "@drover/proto";
-import type { Clock } from "@drover/lifecycle";
+import type { Clock, Secret } from "@drover/lifecycle";
 import type { Host } from "../host/host.ts";
 
 export interface Step<K extends StepKind, Observed = unknown> {
@@ -27,14 +27,26 @@ export interface StepContext {
   readonly host: Host;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** Of the plan that is applied, compared or undone. */
+  readonly generation: number;
   /** What the step must remember across runs and crashes; durable when the promise resolves. */
   readonly memory: StepMemory;
+  readonly credentials: Credentials;
   /** One line into the step's output ring; secrets never. */
   say(line: string): void;
   progress(progress: StepProgress): void;
 }
 
 export type StepProgress = Pick<Progress, "item" | "phase" | "doneBytes" | "totalBytes" | "message">;
+
+/** Secrets that are asked for when they are needed, and never kept. */
+export interface Credentials {
+  /**
+   * A bootstrap token of that cluster, made for this node now and good for minutes; asking again makes the one before worthless.
+   * @throws StepError JoinCredentialUnavailable, retryable, when the coordinator cannot be reached or does not give one
+   */
+  bootstrapToken(wanted: { readonly cluster: string; readonly generation: number }, signal: AbortSignal): Promise<Secret>;
+}
 
 export interface StepMemory {
   /** undefined: never set, or cleared. */
@@ -73,3 +85,11 @@ export class StepError extends Error {
     this.isUndone = isUndone;
   }
 }
+
+/** Where there is no coordinator to ask: offline work, dry runs. */
+export const noCredentials: Credentials = {
+  bootstrapToken: () =>
+    Promise.reject(
+      new StepError("JoinCredentialUnavailable", "a bootstrap token comes from the coordinator, and there is none here", true),
+    ),
+};

@@ -65,6 +65,16 @@ export const columns: { readonly [K in Kind]: readonly Column[] } = {
     created,
     labels,
   ],
+  Cluster: [
+    name,
+    column<"Cluster">("PHASE", (cluster) => cluster.status?.phase),
+    column<"Cluster">("ENDPOINT", (cluster) => cluster.spec.endpoint),
+    column<"Cluster">("VERSION", (cluster) => cluster.status?.kubernetesVersion || "-"),
+    column<"Cluster">("READY", (cluster) => (cluster.status === undefined ? "-" : `${cluster.status.readyNodes}/${cluster.status.nodes}`)),
+    created,
+    column<"Cluster">("REASON", (cluster) => cluster.status?.reason || "-", true),
+    labels,
+  ],
   Rollout: [
     name,
     column<"Rollout">("SET", (rollout) => rollout.spec.nodeSet),

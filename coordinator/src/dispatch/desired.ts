@@ -1,5 +1,5 @@
 /** What is decided for one node: the compiled plan under a pair that rises strictly, encoded once. Pure. */
-import { compile, formatProblem, type ImageLock, type NodeProfile, upperBoundImpact } from "@drover/api";
+import { compile, formatProblem, type ImageLock, type Membership, type NodeProfile, upperBoundImpact } from "@drover/api";
 import { type Facts, Impact, Plan, type Step } from "@drover/proto";
 import type { DesiredNode } from "../records.ts";
 
@@ -12,6 +12,8 @@ export interface DesiredInput {
   readonly rollout: string;
   readonly profile: NodeProfile;
   readonly locks: readonly ImageLock[];
+  /** In the cluster of its set; undefined: in none. */
+  readonly membership: Membership | undefined;
   readonly facts: Facts | undefined;
   readonly planEpoch: number;
   readonly before: DesiredNode | undefined;
@@ -23,8 +25,8 @@ export interface DesiredInput {
 export type DesiredMaking = { readonly ok: true; readonly desired: DesiredNode } | { readonly ok: false; readonly message: string };
 
 export function makeDesired(input: DesiredInput): DesiredMaking {
-  const { nodeId, nodeSet, rollout, profile, locks, facts, before, nowMs } = input;
-  const compiled = compile(profile, locks, facts);
+  const { nodeId, nodeSet, rollout, profile, locks, membership, facts, before, nowMs } = input;
+  const compiled = compile(profile, locks, facts, membership);
   if (!compiled.ok) return { ok: false, message: compiled.problems.map(formatProblem).join("; ") };
   const generation = (before?.generation ?? 0) + 1;
   const planEpoch = Math.max(input.planEpoch, before?.planEpoch ?? 0);
@@ -51,6 +53,7 @@ export function makeDesired(input: DesiredInput): DesiredMaking {
       rollout,
       plan: Buffer.from(Plan.encode(plan).finish()).toString("base64"),
       decidedAtMs: nowMs,
+      ...(membership === undefined ? {} : { rejoin: membership.rejoin }),
     },
   };
 }

@@ -268,6 +268,7 @@ export class Sessions {
         return;
       case "hello":
         throw new Refused(refuse("HelloExpected", "Hello is said once"));
+      case "joinCredentialRequest":
       case undefined:
         // A newer agent says something this coordinator does not know: ignored, as everywhere but in plans.
         return;

@@ -20,8 +20,11 @@ export const methodRoles: Readonly<Record<OperatorMethod, readonly Role[]>> = {
   applyObject: OPERATORS,
   deleteObject: OPERATORS,
   createJoinToken: OPERATORS,
+  rejoinNode: OPERATORS,
   // Cannot be taken back: the machine has to be enrolled again.
   revokeNode: ["admin"],
+  // Hands over what may do everything in a cluster.
+  adoptCluster: ["admin"],
 };
 
 /** @param method as in OperatorService: whoAmI, applyObject, ...; one that is not there is nobody's */

@@ -5,6 +5,7 @@
 import {
   API_VERSION,
   canonicalJson,
+  type Cluster,
   type DroverObject,
   formatProblem,
   type ImageLock,
@@ -24,7 +25,7 @@ import type { StoreOperation } from "../store/store.ts";
 import { putJson } from "../store/values.ts";
 import type { Catalog, Stored } from "./catalog.ts";
 import { timestamp } from "./node-status.ts";
-import { type Content, currentRollout, isRightRollout, nextRolloutName, resolveProfile } from "./revisions.ts";
+import { type Content, currentRollout, isRightRollout, nextRolloutName, resolveProfile, resolveSet } from "./revisions.ts";
 
 /** Three operations each, and the object and its audit record besides, in a commit of at most 100. */
 const MAX_SETS = 32;
@@ -48,7 +49,7 @@ export interface ApplyPlan {
   readonly operations: readonly StoreOperation[];
 }
 
-type Applicable = NodeProfile | NodeSet | ImageLock;
+type Applicable = NodeProfile | NodeSet | ImageLock | Cluster;
 
 interface Parts {
   readonly catalog: Catalog;
@@ -132,6 +133,7 @@ function merged(wanted: Applicable, before: Applicable | undefined, catalog: Cat
     }
     case "ImageLock":
       return { ...wanted, metadata, status: { revision: revisionOfLock(wanted) } };
+    case "Cluster":
     case "NodeSet": {
       const { status: _computed, ...rest } = wanted;
       return { ...rest, metadata };
@@ -156,6 +158,7 @@ function rolloutsFor(object: Applicable, { catalog, clock, random }: Parts): Sta
   const content: Content = {
     profiles: withObject(catalog.objects("NodeProfile"), object, "NodeProfile"),
     locks: withObject(catalog.objects("ImageLock"), object, "ImageLock"),
+    clusters: withObject(catalog.objects("Cluster"), object, "Cluster"),
   };
   if (object.kind === "NodeSet") sets.set(object.metadata.name, object);
   const affected = [...sets.values()].filter((set) => isAffected(set, object, content));
@@ -170,7 +173,7 @@ function rolloutsFor(object: Applicable, { catalog, clock, random }: Parts): Sta
   // A set made again under an old name must not meet nodes that remember an old rollout of that name.
   const taken = new Set([...catalog.objects("Rollout").keys(), ...[...catalog.desired.values()].map(({ value }) => value.rollout)]);
   for (const set of affected) {
-    const resolved = resolveProfile(set.spec.profile, content);
+    const resolved = resolveSet(set, content);
     if (!resolved.ok) {
       warnings.push(`NodeSet/${set.metadata.name}: ${resolved.message}`);
       continue;
@@ -193,7 +196,7 @@ function rolloutsFor(object: Applicable, { catalog, clock, random }: Parts): Sta
   return { ok: true, rollouts, operations, warnings };
 }
 
-function withObject<K extends "NodeProfile" | "ImageLock">(
+function withObject<K extends "NodeProfile" | "ImageLock" | "Cluster">(
   stored: ReadonlyMap<string, Stored<Extract<DroverObject, { kind: K }>>>,
   object: Applicable,
   kind: K,
@@ -209,6 +212,8 @@ function isAffected(set: NodeSet, object: Applicable, content: Content): boolean
       return set.metadata.name === object.metadata.name;
     case "NodeProfile":
       return set.spec.profile === object.metadata.name;
+    case "Cluster":
+      return set.spec.cluster === object.metadata.name;
     case "ImageLock":
       return content.profiles.get(set.spec.profile)?.spec.images?.lock === object.metadata.name;
   }

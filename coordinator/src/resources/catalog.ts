@@ -2,7 +2,7 @@
  * The Store's decisions, parsed once and kept current by its watch: what everybody reads who must not list the store at each change.
  * Writers commit with the revisions found here; whoever was stale loses and looks again.
  */
-import type { DroverObject, ImageLock, JoinToken, Kind, Node, NodeProfile, NodeSet, Rollout } from "@drover/api";
+import type { Cluster, DroverObject, ImageLock, JoinToken, Kind, Node, NodeProfile, NodeSet, Rollout } from "@drover/api";
 import type { DesiredNode, JoinTokenRecord, NodeRecord, OperatorRecord, RestoredRecord } from "../records.ts";
 import { keys } from "../store/keys.ts";
 import type { Store, StoreEntry } from "../store/store.ts";
@@ -17,6 +17,7 @@ export interface ObjectOf {
   readonly NodeProfile: NodeProfile;
   readonly NodeSet: NodeSet;
   readonly Node: Node;
+  readonly Cluster: Cluster;
   readonly Rollout: Rollout;
   readonly ImageLock: ImageLock;
   readonly JoinToken: JoinToken;

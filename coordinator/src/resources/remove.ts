@@ -63,6 +63,13 @@ function needed(catalog: Catalog, object: DroverObject): Refusal | undefined {
         users.map(({ value }) => `NodeProfile/${value.metadata.name}`),
       );
     }
+    case "Cluster": {
+      const users = [...catalog.objects("NodeSet").values()].filter(({ value }) => value.spec.cluster === name);
+      return inUse(
+        `Cluster/${name}`,
+        users.map(({ value }) => `NodeSet/${value.metadata.name}`),
+      );
+    }
     case "Node": {
       const record = catalog.nodeRecords.get(object.metadata.uid ?? "");
       if (record === undefined || record.value.revokedAtMs !== undefined) return undefined;

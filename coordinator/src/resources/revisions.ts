@@ -1,23 +1,67 @@
 /** Which revision a NodeSet is to have, and which Rollout is moving it there. Pure reading of the catalog. */
-import { formatProblem, type ImageLock, type NodeProfile, compile, type NodeSet, type Rollout } from "@drover/api";
+import {
+  type Cluster,
+  compile,
+  formatProblem,
+  type ImageLock,
+  type Membership,
+  type NodeProfile,
+  type NodeSet,
+  type Rollout,
+} from "@drover/api";
+import type { Catalog } from "./catalog.ts";
 
+/** What sets name. */
 export interface Content {
   readonly profiles: ReadonlyMap<string, NodeProfile>;
   readonly locks: ReadonlyMap<string, ImageLock>;
+  readonly clusters: ReadonlyMap<string, Cluster>;
 }
 
 export type Resolution =
-  | { readonly ok: true; readonly profile: NodeProfile; readonly locks: readonly ImageLock[]; readonly revision: string }
+  | {
+      readonly ok: true;
+      readonly profile: NodeProfile;
+      readonly locks: readonly ImageLock[];
+      /** Of the set in its cluster; undefined: it names none. Of no one node: rejoin is 0. */
+      readonly membership: Membership | undefined;
+      readonly revision: string;
+    }
   | { readonly ok: false; readonly message: string };
 
-/** The profile of a set with its locks, and the revision they make; without facts, so what only some nodes cannot do shows at those nodes. */
-export function resolveProfile(profileName: string, content: Content): Resolution {
+export function contentIn(catalog: Catalog): Content {
+  return {
+    profiles: valuesOf(catalog.objects("NodeProfile")),
+    locks: valuesOf(catalog.objects("ImageLock")),
+    clusters: valuesOf(catalog.objects("Cluster")),
+  };
+}
+
+/** The profile of a set with its locks and cluster, and the revision they make; without facts, so what only some nodes cannot do shows at those nodes. */
+export function resolveSet({ metadata, spec }: NodeSet, content: Content): Resolution {
+  if (spec.cluster === undefined) return resolveProfile(spec.profile, content);
+  const cluster = content.clusters.get(spec.cluster);
+  if (cluster === undefined) {
+    return {
+      ok: false,
+      message: `Cluster ${spec.cluster} does not exist; adopt it: drover cluster adopt ${spec.cluster} --kubeconfig FILE`,
+    };
+  }
+  return resolveProfile(spec.profile, content, { cluster, nodeSet: metadata.name, rejoin: 0 });
+}
+
+/** A profile on its own, of a set without a cluster. */
+export function resolveProfile(profileName: string, content: Content, membership?: Membership): Resolution {
   const profile = content.profiles.get(profileName);
   if (profile === undefined) return { ok: false, message: `NodeProfile ${profileName} does not exist; apply it: drover apply -f` };
   const locks = [...content.locks.values()].filter(({ metadata }) => metadata.name === profile.spec.images?.lock);
-  const compiled = compile(profile, locks, undefined);
+  const compiled = compile(profile, locks, undefined, membership);
   if (!compiled.ok) return { ok: false, message: compiled.problems.map(formatProblem).join("; ") };
-  return { ok: true, profile, locks, revision: compiled.revision };
+  return { ok: true, profile, locks, membership, revision: compiled.revision };
+}
+
+function valuesOf<T>(stored: ReadonlyMap<string, { readonly value: T }>): Map<string, T> {
+  return new Map([...stored].map(([name, { value }]) => [name, value]));
 }
 
 /** The rollout that moves the set: the one that nothing has superseded. */

@@ -10,7 +10,7 @@ import type { MembershipIndex } from "./membership-index.ts";
 import { labelsOf } from "./membership.ts";
 import { nodeSetStatus } from "./node-set-status.ts";
 import { isCurrent, nodeStatus, timestamp } from "./node-status.ts";
-import { currentRollout, resolveProfile } from "./revisions.ts";
+import { contentIn, currentRollout, resolveSet } from "./revisions.ts";
 
 export interface Seen {
   readonly object: DroverObject;
@@ -82,6 +82,7 @@ export class View {
         const isExpired = object.status?.phase === "Unused" && Date.parse(object.spec.expiresAt) <= clock.now();
         return isExpired ? { ...object, status: { phase: "Expired" } } : { ...object };
       }
+      case "Cluster":
       case "Rollout":
       case "ImageLock":
         return { ...object };
@@ -139,10 +140,7 @@ export class View {
       if (desired.revision === rollout?.spec.revision) updated += 1;
       if (observed.drift.every(({ isRepaired }) => isRepaired)) inSync += 1;
     }
-    const resolved = resolveProfile(set.spec.profile, {
-      profiles: valuesOf(catalog.objects("NodeProfile")),
-      locks: valuesOf(catalog.objects("ImageLock")),
-    });
+    const resolved = resolveSet(set, contentIn(catalog));
     const status = nodeSetStatus({
       set,
       rollout,
@@ -159,10 +157,6 @@ export class View {
 
 export function lackingText(kinds: readonly string[]): string {
   return `its agent cannot do ${kinds.join(", ")}; install a newer drover-agent on it`;
-}
-
-function valuesOf<T>(stored: ReadonlyMap<string, { readonly value: T }>): Map<string, T> {
-  return new Map([...stored].map(([name, { value }]) => [name, value]));
 }
 
 function condition(type: string, reason: string, message: string, atMs: number): Condition {

@@ -13,7 +13,7 @@ import type { Catalog } from "../resources/catalog.ts";
 import type { MembershipIndex } from "../resources/membership-index.ts";
 import { restoredText } from "../resources/node-set-status.ts";
 import { timestamp } from "../resources/node-status.ts";
-import { currentRollout, resolveProfile, type Resolution } from "../resources/revisions.ts";
+import { contentIn, currentRollout, resolveSet, type Resolution } from "../resources/revisions.ts";
 import { keys } from "../store/keys.ts";
 import type { Store, StoreOperation } from "../store/store.ts";
 import { putJson } from "../store/values.ts";
@@ -119,10 +119,8 @@ export class RolloutController {
   async #advance(set: NodeSet, rollout: Rollout): Promise<void> {
     const { catalog, clock, members } = this.#parts;
     const now = clock.now();
-    const resolution = resolveProfile(rollout.spec.profile, {
-      profiles: valuesOf(catalog.objects("NodeProfile")),
-      locks: valuesOf(catalog.objects("ImageLock")),
-    });
+    // The set's profile may have changed with a rollout of its own, which is about to supersede this one.
+    const resolution = resolveSet({ ...set, spec: { ...set.spec, profile: rollout.spec.profile } }, contentIn(catalog));
     // Whatever changes the content makes a new rollout in the same commit: this one is about to be superseded.
     if (!resolution.ok || resolution.revision !== rollout.spec.revision) return;
     const own = members.current().membersOf.get(set.metadata.name) ?? [];
@@ -138,12 +136,12 @@ export class RolloutController {
   }
 
   /** Why the profile cannot be compiled for this node's facts; remembered, because a set is looked at often and its facts seldom change. */
-  #obstacle(nodeId: string, { profile, locks, revision }: Extract<Resolution, { ok: true }>): string | undefined {
+  #obstacle(nodeId: string, { profile, locks, membership, revision }: Extract<Resolution, { ok: true }>): string | undefined {
     const facts = this.#parts.fleet.node(nodeId)?.facts;
     if (facts === undefined) return undefined;
     const held = this.#obstacles.get(facts);
     if (held?.revision === revision) return held.message;
-    const compiled = compile(profile, locks, facts);
+    const compiled = compile(profile, locks, facts, membership);
     const message = compiled.ok ? undefined : compiled.problems.map(formatProblem).join("; ");
     this.#obstacles.set(facts, { revision, message });
     return message;
@@ -159,6 +157,7 @@ export class RolloutController {
       rollout: rollout.metadata.name,
       profile: resolution.profile,
       locks: resolution.locks,
+      membership: resolution.membership && { ...resolution.membership, rejoin: catalog.nodeRecords.get(nodeId)?.value.rejoin ?? 0 },
       facts: observed?.facts,
       planEpoch: catalog.planEpoch.value,
       before,
@@ -252,8 +251,4 @@ function statusOf(rollout: Rollout, decisions: readonly Decision[], now: number)
     ...(finishedAt === undefined ? {} : { finishedAt }),
     observedGeneration: rollout.metadata.generation ?? 1,
   };
-}
-
-function valuesOf<T>(stored: ReadonlyMap<string, { readonly value: T }>): Map<string, T> {
-  return new Map([...stored].map(([name, { value }]) => [name, value]));
 }

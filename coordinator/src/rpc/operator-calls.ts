@@ -1,5 +1,5 @@
 /** What operators can ask of the coordinator, on ports only: the same over gRPC, in a test and in the simulation. */
-import { type ImageLock, type Labels, matchesSelector, type NodeProfile, type NodeSet, validateObject, formatProblem } from "@drover/api";
+import { type Labels, matchesSelector, type NodeSet, validateObject, formatProblem } from "@drover/api";
 import type { Clock, Log, Random } from "@drover/lifecycle";
 import type { CreateJoinTokenRequest, CreateJoinTokenResponse, DryRunOnNodesResponse } from "@drover/proto";
 import { listAudit } from "../audit/audit.ts";
@@ -13,7 +13,7 @@ import type { AuditEntry } from "../records.ts";
 import { Refused, refuse } from "../refusal.ts";
 import type { Catalog } from "../resources/catalog.ts";
 import type { Resources } from "../resources/resources.ts";
-import { resolveProfile } from "../resources/revisions.ts";
+import { type Content, contentIn, resolveSet } from "../resources/revisions.ts";
 import type { View } from "../resources/view.ts";
 import type { WatchEvent, WatchRequest } from "../resources/watch.ts";
 import type { Store } from "../store/store.ts";
@@ -93,16 +93,15 @@ interface Asked {
   readonly nodeId: string;
   readonly name: string;
   readonly set: NodeSet;
-  readonly profiles: ReadonlyMap<string, NodeProfile>;
-  readonly locks: ReadonlyMap<string, ImageLock>;
+  readonly content: Content;
 }
 
 function nodesToAsk({ catalog, view }: OperatorCallsParts, manifests: readonly Uint8Array[], maxNodesPerSet: number): Asked[] {
   if (manifests.length === 0 || manifests.length > MAX_MANIFESTS) {
     throw new Refused(refuse("InvalidRequest", `manifests must be 1 to ${MAX_MANIFESTS}`));
   }
-  const profiles = new Map([...catalog.objects("NodeProfile")].map(([name, { value }]) => [name, value]));
-  const locks = new Map([...catalog.objects("ImageLock")].map(([name, { value }]) => [name, value]));
+  const stored = contentIn(catalog);
+  const [profiles, locks, clusters] = [new Map(stored.profiles), new Map(stored.locks), new Map(stored.clusters)];
   const sets = new Map([...catalog.objects("NodeSet")].map(([name, { value }]) => [name, value]));
   const touched = new Set<string>();
   for (const manifest of manifests) {
@@ -110,6 +109,7 @@ function nodesToAsk({ catalog, view }: OperatorCallsParts, manifests: readonly U
     touched.add(`${object.kind}/${object.metadata.name}`);
     if (object.kind === "NodeProfile") profiles.set(object.metadata.name, object);
     else if (object.kind === "ImageLock") locks.set(object.metadata.name, object);
+    else if (object.kind === "Cluster") clusters.set(object.metadata.name, object);
     else if (object.kind === "NodeSet") sets.set(object.metadata.name, object);
     else throw new Refused(refuse("NotApplicable", `a ${object.kind} is made by the coordinator, not applied`));
   }
@@ -118,13 +118,21 @@ function nodesToAsk({ catalog, view }: OperatorCallsParts, manifests: readonly U
     nodes
       .filter(({ labels }: { readonly labels: Labels }) => matchesSelector(set.spec.selector, labels))
       .slice(0, maxNodesPerSet)
-      .map(({ object }) => ({ nodeId: object.metadata.uid ?? "", name: object.metadata.name, set, profiles, locks })),
+      .map(({ object }) => ({
+        nodeId: object.metadata.uid ?? "",
+        name: object.metadata.name,
+        set,
+        content: { profiles, locks, clusters },
+      })),
   );
 
   function isTouched(set: NodeSet): boolean {
     const lock = profiles.get(set.spec.profile)?.spec.images?.lock;
     return (
-      touched.has(`NodeSet/${set.metadata.name}`) || touched.has(`NodeProfile/${set.spec.profile}`) || touched.has(`ImageLock/${lock}`)
+      touched.has(`NodeSet/${set.metadata.name}`) ||
+      touched.has(`Cluster/${set.spec.cluster}`) ||
+      touched.has(`NodeProfile/${set.spec.profile}`) ||
+      touched.has(`ImageLock/${lock}`)
     );
   }
 }
@@ -145,7 +153,7 @@ async function askNode(parts: OperatorCallsParts, asked: Asked, signal: AbortSig
   const { catalog, clock, fleet, sessions } = parts;
   const { nodeId, name, set } = asked;
   const answer = (reason: string, message: string): DryRunOnNodesResponse => ({ nodeId, nodeName: name, steps: [], reason, message });
-  const resolved = resolveProfile(set.spec.profile, asked);
+  const resolved = resolveSet(set, asked.content);
   if (!resolved.ok) return answer("PlanNotPossible", resolved.message);
   const made = makeDesired({
     nodeId,
@@ -153,6 +161,7 @@ async function askNode(parts: OperatorCallsParts, asked: Asked, signal: AbortSig
     rollout: "",
     profile: resolved.profile,
     locks: resolved.locks,
+    membership: resolved.membership && { ...resolved.membership, rejoin: catalog.nodeRecords.get(nodeId)?.value.rejoin ?? 0 },
     facts: fleet.node(nodeId)?.facts,
     planEpoch: catalog.planEpoch.value,
     before: catalog.desired.get(nodeId)?.value,

@@ -124,6 +124,12 @@ export function operatorService(parts: OperatorServiceParts): OperatorServer {
       const node = textFrom("node", request.node, true);
       return { nodeId: await calls.revokeNode(node, actorOf(peer), textFrom("reason", request.reason, false)) };
     }),
+    adoptCluster: unary("adoptCluster", async () => {
+      throw new Refused(refuse("NotReady", "clusters cannot be adopted yet"));
+    }),
+    rejoinNode: unary("rejoinNode", async () => {
+      throw new Refused(refuse("NotReady", "nodes cannot rejoin yet"));
+    }),
     fetchLogs: streaming<FetchLogsRequest, FetchLogsResponse>("fetchLogs", async function* (request, signal) {
       const nodeId = calls.nodeIdOf(textFrom("node", request.node, true));
       const step = textFrom("step", request.step, false);

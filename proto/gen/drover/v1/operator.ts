@@ -246,6 +246,36 @@ export interface RevokeNodeResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+export interface AdoptClusterRequest {
+  /** metadata.name of the Cluster object. */
+  name: string;
+  /** Where nodes reach the API server, "host:port"; empty: as in the kubeconfig. */
+  endpoint: string;
+  /** Secret: a kubeconfig with everything in it (no files, no programs to run). */
+  kubeconfig: Buffer;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface AdoptClusterResponse {
+  object: ResourceObject | undefined;
+  outcome: ApplyOutcome;
+  warnings: string[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface RejoinNodeRequest {
+  /** Name or id. */
+  node: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface RejoinNodeResponse {
+  nodeId: string;
+  /** How often it has been asked for. */
+  rejoin: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
 export interface FetchLogsRequest {
   /** Name or id. */
   node: string;
@@ -2151,6 +2181,352 @@ export const RevokeNodeResponse: MessageFns<RevokeNodeResponse> = {
   },
 };
 
+function createBaseAdoptClusterRequest(): AdoptClusterRequest {
+  return { name: "", endpoint: "", kubeconfig: Buffer.alloc(0), _unknownFields: {} };
+}
+
+export const AdoptClusterRequest: MessageFns<AdoptClusterRequest> = {
+  encode(message: AdoptClusterRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.endpoint !== "") {
+      writer.uint32(18).string(message.endpoint);
+    }
+    if (message.kubeconfig.length !== 0) {
+      writer.uint32(26).bytes(message.kubeconfig);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AdoptClusterRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAdoptClusterRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.endpoint = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kubeconfig = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AdoptClusterRequest>): AdoptClusterRequest {
+    return AdoptClusterRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AdoptClusterRequest>): AdoptClusterRequest {
+    const message = createBaseAdoptClusterRequest();
+    message.name = object.name ?? "";
+    message.endpoint = object.endpoint ?? "";
+    message.kubeconfig = object.kubeconfig ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseAdoptClusterResponse(): AdoptClusterResponse {
+  return { object: undefined, outcome: 0, warnings: [], _unknownFields: {} };
+}
+
+export const AdoptClusterResponse: MessageFns<AdoptClusterResponse> = {
+  encode(message: AdoptClusterResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.object !== undefined) {
+      ResourceObject.encode(message.object, writer.uint32(10).fork()).join();
+    }
+    if (message.outcome !== 0) {
+      writer.uint32(16).int32(message.outcome);
+    }
+    for (const v of message.warnings) {
+      writer.uint32(26).string(v!);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AdoptClusterResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAdoptClusterResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.object = ResourceObject.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.outcome = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.warnings.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AdoptClusterResponse>): AdoptClusterResponse {
+    return AdoptClusterResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AdoptClusterResponse>): AdoptClusterResponse {
+    const message = createBaseAdoptClusterResponse();
+    message.object = (object.object !== undefined && object.object !== null)
+      ? ResourceObject.fromPartial(object.object)
+      : undefined;
+    message.outcome = object.outcome ?? 0;
+    message.warnings = object.warnings?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseRejoinNodeRequest(): RejoinNodeRequest {
+  return { node: "", _unknownFields: {} };
+}
+
+export const RejoinNodeRequest: MessageFns<RejoinNodeRequest> = {
+  encode(message: RejoinNodeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RejoinNodeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRejoinNodeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RejoinNodeRequest>): RejoinNodeRequest {
+    return RejoinNodeRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RejoinNodeRequest>): RejoinNodeRequest {
+    const message = createBaseRejoinNodeRequest();
+    message.node = object.node ?? "";
+    return message;
+  },
+};
+
+function createBaseRejoinNodeResponse(): RejoinNodeResponse {
+  return { nodeId: "", rejoin: 0, _unknownFields: {} };
+}
+
+export const RejoinNodeResponse: MessageFns<RejoinNodeResponse> = {
+  encode(message: RejoinNodeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    if (message.rejoin !== 0) {
+      writer.uint32(16).uint32(message.rejoin);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RejoinNodeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRejoinNodeResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.rejoin = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RejoinNodeResponse>): RejoinNodeResponse {
+    return RejoinNodeResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RejoinNodeResponse>): RejoinNodeResponse {
+    const message = createBaseRejoinNodeResponse();
+    message.nodeId = object.nodeId ?? "";
+    message.rejoin = object.rejoin ?? 0;
+    return message;
+  },
+};
+
 function createBaseFetchLogsRequest(): FetchLogsRequest {
   return { node: "", step: "", maxBytes: 0, _unknownFields: {} };
 }
@@ -2871,6 +3247,27 @@ export const OperatorService = {
     responseSerialize: (value: RevokeNodeResponse): Buffer => Buffer.from(RevokeNodeResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RevokeNodeResponse => RevokeNodeResponse.decode(value),
   },
+  /** Takes an existing Kubernetes cluster into care, or gives a new kubeconfig for it. */
+  adoptCluster: {
+    path: "/drover.v1.Operator/AdoptCluster" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AdoptClusterRequest): Buffer => Buffer.from(AdoptClusterRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AdoptClusterRequest => AdoptClusterRequest.decode(value),
+    responseSerialize: (value: AdoptClusterResponse): Buffer =>
+      Buffer.from(AdoptClusterResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AdoptClusterResponse => AdoptClusterResponse.decode(value),
+  },
+  /** Resets the node and lets it join its cluster again, within its set's budget. */
+  rejoinNode: {
+    path: "/drover.v1.Operator/RejoinNode" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RejoinNodeRequest): Buffer => Buffer.from(RejoinNodeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RejoinNodeRequest => RejoinNodeRequest.decode(value),
+    responseSerialize: (value: RejoinNodeResponse): Buffer => Buffer.from(RejoinNodeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RejoinNodeResponse => RejoinNodeResponse.decode(value),
+  },
   fetchLogs: {
     path: "/drover.v1.Operator/FetchLogs" as const,
     requestStream: false as const,
@@ -2913,6 +3310,10 @@ export interface OperatorServer extends UntypedServiceImplementation {
   dryRunOnNodes: handleServerStreamingCall<DryRunOnNodesRequest, DryRunOnNodesResponse>;
   createJoinToken: handleUnaryCall<CreateJoinTokenRequest, CreateJoinTokenResponse>;
   revokeNode: handleUnaryCall<RevokeNodeRequest, RevokeNodeResponse>;
+  /** Takes an existing Kubernetes cluster into care, or gives a new kubeconfig for it. */
+  adoptCluster: handleUnaryCall<AdoptClusterRequest, AdoptClusterResponse>;
+  /** Resets the node and lets it join its cluster again, within its set's budget. */
+  rejoinNode: handleUnaryCall<RejoinNodeRequest, RejoinNodeResponse>;
   fetchLogs: handleServerStreamingCall<FetchLogsRequest, FetchLogsResponse>;
   /** Live progress of steps, as nodes stream it. */
   watchProgress: handleServerStreamingCall<WatchProgressRequest, WatchProgressResponse>;
@@ -3043,6 +3444,38 @@ export interface OperatorClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RevokeNodeResponse) => void,
+  ): ClientUnaryCall;
+  /** Takes an existing Kubernetes cluster into care, or gives a new kubeconfig for it. */
+  adoptCluster(
+    request: AdoptClusterRequest,
+    callback: (error: ServiceError | null, response: AdoptClusterResponse) => void,
+  ): ClientUnaryCall;
+  adoptCluster(
+    request: AdoptClusterRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AdoptClusterResponse) => void,
+  ): ClientUnaryCall;
+  adoptCluster(
+    request: AdoptClusterRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AdoptClusterResponse) => void,
+  ): ClientUnaryCall;
+  /** Resets the node and lets it join its cluster again, within its set's budget. */
+  rejoinNode(
+    request: RejoinNodeRequest,
+    callback: (error: ServiceError | null, response: RejoinNodeResponse) => void,
+  ): ClientUnaryCall;
+  rejoinNode(
+    request: RejoinNodeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RejoinNodeResponse) => void,
+  ): ClientUnaryCall;
+  rejoinNode(
+    request: RejoinNodeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RejoinNodeResponse) => void,
   ): ClientUnaryCall;
   fetchLogs(request: FetchLogsRequest, options?: Partial<CallOptions>): ClientReadableStream<FetchLogsResponse>;
   fetchLogs(

@@ -41,6 +41,22 @@ export namespace Impact {
   export type UNRECOGNIZED = typeof Impact.UNRECOGNIZED;
 }
 
+export const SwapMode = {
+  /** SWAP_MODE_UNSPECIFIED - Nothing is asked; what we had switched off comes back. */
+  SWAP_MODE_UNSPECIFIED: 0,
+  /** SWAP_MODE_OFF - No swap is in use, and none comes back with a boot. */
+  SWAP_MODE_OFF: 1,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type SwapMode = typeof SwapMode[keyof typeof SwapMode];
+
+export namespace SwapMode {
+  export type SWAP_MODE_UNSPECIFIED = typeof SwapMode.SWAP_MODE_UNSPECIFIED;
+  export type SWAP_MODE_OFF = typeof SwapMode.SWAP_MODE_OFF;
+  export type UNRECOGNIZED = typeof SwapMode.UNRECOGNIZED;
+}
+
 /** The envelope. Digest and signatures are over exactly these bytes; nobody re-encodes them. */
 export interface SignedPlan {
   /** An encoded Plan. Written by the coordinator, verified by the agent. */
@@ -85,10 +101,112 @@ export interface Plan {
 export interface Step {
   /** Unique within the plan, for people and reports, e.g. "sysctl". */
   id: string;
-  spec: { $case: "sysctl"; value: SysctlSpec } | { $case: "containerd"; value: ContainerdSpec } | {
-    $case: "images";
-    value: ImagesSpec;
-  } | undefined;
+  spec:
+    | { $case: "sysctl"; value: SysctlSpec }
+    | { $case: "containerd"; value: ContainerdSpec }
+    | { $case: "images"; value: ImagesSpec }
+    | { $case: "binaries"; value: BinariesSpec }
+    | { $case: "kernelModules"; value: KernelModulesSpec }
+    | { $case: "swap"; value: SwapSpec }
+    | { $case: "kubelet"; value: KubeletSpec }
+    | { $case: "kubeadm"; value: KubeadmSpec }
+    | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** Files by digest (kubeadm, kubelet, CNI plugins, crictl), kept side by side and switched atomically. */
+export interface BinariesSpec {
+  binaries: Binary[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface Binary {
+  /** For people and progress: "kubeadm", "cni-plugins". */
+  name: string;
+  /** An http or https URL, or an absolute path on the node. */
+  source: string;
+  /** Of what lies at source, "sha256:<hex>". */
+  digest: string;
+  /** Size in bytes of what lies at source; 0: not known. */
+  sizeBytes: number;
+  files: BinaryFile[];
+  /** systemd units, with suffix, that are restarted after a switch when they are active. */
+  restarts: string[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface BinaryFile {
+  /** Path inside the tar archive (gzip or plain) that source is; empty: source is the file itself. */
+  member: string;
+  /** Where it is reached from then on: an absolute path, "/usr/local/bin/kubeadm". */
+  target: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface KernelModulesSpec {
+  /** As modprobe takes them: "br_netfilter". */
+  names: string[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface SwapSpec {
+  mode: SwapMode;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface KubeletSpec {
+  /** Fields of KubeletConfiguration as a JSON object with sorted keys, without apiVersion and kind; empty: none. */
+  configuration: string;
+  /** Pulls of different images do not wait for each other (serializeImagePulls=false). */
+  parallelImagePulls: boolean;
+  /** Where the kubelet's version knows it; 0: no bound. */
+  maxParallelImagePulls: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** A worker's membership of a cluster. Credentials are never in it: the agent asks for them in its session when it is ready. */
+export interface KubeadmSpec {
+  /** metadata.name of the Cluster; empty: the node is to be in none that we have put it in. */
+  cluster: string;
+  /** The API server, "host:port". */
+  endpoint: string;
+  /** Of the cluster's CA, as kubeadm's discovery-token-ca-cert-hash: "sha256:<hex>". */
+  caCertHashes: string[];
+  /** Registered with, beside what kubeadm sets; afterwards the coordinator keeps them through the cluster's API. */
+  nodeLabels: { [key: string]: string };
+  taints: Taint[];
+  /** Name of the Node in the cluster; empty: the machine's hostname. */
+  nodeName: string;
+  /** "unix:///run/containerd/containerd.sock"; empty: that. */
+  criSocket: string;
+  /** Flags of the kubelet, without dashes. */
+  kubeletExtraArgs: { [key: string]: string };
+  /** kubeadm's own names: "Swap", "FileContent--proc-sys-net-bridge-bridge-nf-call-iptables". */
+  ignorePreflightErrors: string[];
+  /** kubeadm's own names of phases of join. */
+  skipPhases: string[];
+  /** Rises when an operator asks for it: a node that joined under a lower one is reset, and joins again. */
+  rejoin: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface KubeadmSpec_NodeLabelsEntry {
+  key: string;
+  value: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface KubeadmSpec_KubeletExtraArgsEntry {
+  key: string;
+  value: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface Taint {
+  key: string;
+  value: string;
+  /** NoSchedule, PreferNoSchedule or NoExecute. */
+  effect: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -572,6 +690,21 @@ export const Step: MessageFns<Step> = {
       case "images":
         ImagesSpec.encode(message.spec.value, writer.uint32(34).fork()).join();
         break;
+      case "binaries":
+        BinariesSpec.encode(message.spec.value, writer.uint32(42).fork()).join();
+        break;
+      case "kernelModules":
+        KernelModulesSpec.encode(message.spec.value, writer.uint32(50).fork()).join();
+        break;
+      case "swap":
+        SwapSpec.encode(message.spec.value, writer.uint32(58).fork()).join();
+        break;
+      case "kubelet":
+        KubeletSpec.encode(message.spec.value, writer.uint32(66).fork()).join();
+        break;
+      case "kubeadm":
+        KubeadmSpec.encode(message.spec.value, writer.uint32(74).fork()).join();
+        break;
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -629,6 +762,46 @@ export const Step: MessageFns<Step> = {
             message.spec = { $case: "images", value: ImagesSpec.decode(reader, reader.uint32()) };
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.spec = { $case: "binaries", value: BinariesSpec.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.spec = { $case: "kernelModules", value: KernelModulesSpec.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.spec = { $case: "swap", value: SwapSpec.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.spec = { $case: "kubelet", value: KubeletSpec.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.spec = { $case: "kubeadm", value: KubeadmSpec.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -674,7 +847,1046 @@ export const Step: MessageFns<Step> = {
         }
         break;
       }
+      case "binaries": {
+        if (object.spec?.value !== undefined && object.spec?.value !== null) {
+          message.spec = { $case: "binaries", value: BinariesSpec.fromPartial(object.spec.value) };
+        }
+        break;
+      }
+      case "kernelModules": {
+        if (object.spec?.value !== undefined && object.spec?.value !== null) {
+          message.spec = { $case: "kernelModules", value: KernelModulesSpec.fromPartial(object.spec.value) };
+        }
+        break;
+      }
+      case "swap": {
+        if (object.spec?.value !== undefined && object.spec?.value !== null) {
+          message.spec = { $case: "swap", value: SwapSpec.fromPartial(object.spec.value) };
+        }
+        break;
+      }
+      case "kubelet": {
+        if (object.spec?.value !== undefined && object.spec?.value !== null) {
+          message.spec = { $case: "kubelet", value: KubeletSpec.fromPartial(object.spec.value) };
+        }
+        break;
+      }
+      case "kubeadm": {
+        if (object.spec?.value !== undefined && object.spec?.value !== null) {
+          message.spec = { $case: "kubeadm", value: KubeadmSpec.fromPartial(object.spec.value) };
+        }
+        break;
+      }
     }
+    return message;
+  },
+};
+
+function createBaseBinariesSpec(): BinariesSpec {
+  return { binaries: [], _unknownFields: {} };
+}
+
+export const BinariesSpec: MessageFns<BinariesSpec> = {
+  encode(message: BinariesSpec, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.binaries) {
+      Binary.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BinariesSpec {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBinariesSpec();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.binaries.push(Binary.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BinariesSpec>): BinariesSpec {
+    return BinariesSpec.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BinariesSpec>): BinariesSpec {
+    const message = createBaseBinariesSpec();
+    message.binaries = object.binaries?.map((e) => Binary.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseBinary(): Binary {
+  return { name: "", source: "", digest: "", sizeBytes: 0, files: [], restarts: [], _unknownFields: {} };
+}
+
+export const Binary: MessageFns<Binary> = {
+  encode(message: Binary, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.source !== "") {
+      writer.uint32(18).string(message.source);
+    }
+    if (message.digest !== "") {
+      writer.uint32(26).string(message.digest);
+    }
+    if (message.sizeBytes !== 0) {
+      writer.uint32(32).uint64(message.sizeBytes);
+    }
+    for (const v of message.files) {
+      BinaryFile.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.restarts) {
+      writer.uint32(50).string(v!);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Binary {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBinary();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.digest = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.sizeBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.files.push(BinaryFile.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.restarts.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Binary>): Binary {
+    return Binary.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Binary>): Binary {
+    const message = createBaseBinary();
+    message.name = object.name ?? "";
+    message.source = object.source ?? "";
+    message.digest = object.digest ?? "";
+    message.sizeBytes = object.sizeBytes ?? 0;
+    message.files = object.files?.map((e) => BinaryFile.fromPartial(e)) || [];
+    message.restarts = object.restarts?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseBinaryFile(): BinaryFile {
+  return { member: "", target: "", _unknownFields: {} };
+}
+
+export const BinaryFile: MessageFns<BinaryFile> = {
+  encode(message: BinaryFile, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.member !== "") {
+      writer.uint32(10).string(message.member);
+    }
+    if (message.target !== "") {
+      writer.uint32(18).string(message.target);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BinaryFile {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBinaryFile();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.member = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.target = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BinaryFile>): BinaryFile {
+    return BinaryFile.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BinaryFile>): BinaryFile {
+    const message = createBaseBinaryFile();
+    message.member = object.member ?? "";
+    message.target = object.target ?? "";
+    return message;
+  },
+};
+
+function createBaseKernelModulesSpec(): KernelModulesSpec {
+  return { names: [], _unknownFields: {} };
+}
+
+export const KernelModulesSpec: MessageFns<KernelModulesSpec> = {
+  encode(message: KernelModulesSpec, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.names) {
+      writer.uint32(10).string(v!);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KernelModulesSpec {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKernelModulesSpec();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.names.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<KernelModulesSpec>): KernelModulesSpec {
+    return KernelModulesSpec.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KernelModulesSpec>): KernelModulesSpec {
+    const message = createBaseKernelModulesSpec();
+    message.names = object.names?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseSwapSpec(): SwapSpec {
+  return { mode: 0, _unknownFields: {} };
+}
+
+export const SwapSpec: MessageFns<SwapSpec> = {
+  encode(message: SwapSpec, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.mode !== 0) {
+      writer.uint32(8).int32(message.mode);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SwapSpec {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSwapSpec();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.mode = reader.int32() as any;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SwapSpec>): SwapSpec {
+    return SwapSpec.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SwapSpec>): SwapSpec {
+    const message = createBaseSwapSpec();
+    message.mode = object.mode ?? 0;
+    return message;
+  },
+};
+
+function createBaseKubeletSpec(): KubeletSpec {
+  return { configuration: "", parallelImagePulls: false, maxParallelImagePulls: 0, _unknownFields: {} };
+}
+
+export const KubeletSpec: MessageFns<KubeletSpec> = {
+  encode(message: KubeletSpec, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.configuration !== "") {
+      writer.uint32(10).string(message.configuration);
+    }
+    if (message.parallelImagePulls !== false) {
+      writer.uint32(16).bool(message.parallelImagePulls);
+    }
+    if (message.maxParallelImagePulls !== 0) {
+      writer.uint32(24).uint32(message.maxParallelImagePulls);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KubeletSpec {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKubeletSpec();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.configuration = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.parallelImagePulls = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.maxParallelImagePulls = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<KubeletSpec>): KubeletSpec {
+    return KubeletSpec.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KubeletSpec>): KubeletSpec {
+    const message = createBaseKubeletSpec();
+    message.configuration = object.configuration ?? "";
+    message.parallelImagePulls = object.parallelImagePulls ?? false;
+    message.maxParallelImagePulls = object.maxParallelImagePulls ?? 0;
+    return message;
+  },
+};
+
+function createBaseKubeadmSpec(): KubeadmSpec {
+  return {
+    cluster: "",
+    endpoint: "",
+    caCertHashes: [],
+    nodeLabels: {},
+    taints: [],
+    nodeName: "",
+    criSocket: "",
+    kubeletExtraArgs: {},
+    ignorePreflightErrors: [],
+    skipPhases: [],
+    rejoin: 0,
+    _unknownFields: {},
+  };
+}
+
+export const KubeadmSpec: MessageFns<KubeadmSpec> = {
+  encode(message: KubeadmSpec, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cluster !== "") {
+      writer.uint32(10).string(message.cluster);
+    }
+    if (message.endpoint !== "") {
+      writer.uint32(18).string(message.endpoint);
+    }
+    for (const v of message.caCertHashes) {
+      writer.uint32(26).string(v!);
+    }
+    globalThis.Object.entries(message.nodeLabels).forEach(([key, value]: [string, string]) => {
+      KubeadmSpec_NodeLabelsEntry.encode({ key: key as any, value }, writer.uint32(34).fork()).join();
+    });
+    for (const v of message.taints) {
+      Taint.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.nodeName !== "") {
+      writer.uint32(50).string(message.nodeName);
+    }
+    if (message.criSocket !== "") {
+      writer.uint32(58).string(message.criSocket);
+    }
+    globalThis.Object.entries(message.kubeletExtraArgs).forEach(([key, value]: [string, string]) => {
+      KubeadmSpec_KubeletExtraArgsEntry.encode({ key: key as any, value }, writer.uint32(66).fork()).join();
+    });
+    for (const v of message.ignorePreflightErrors) {
+      writer.uint32(74).string(v!);
+    }
+    for (const v of message.skipPhases) {
+      writer.uint32(82).string(v!);
+    }
+    if (message.rejoin !== 0) {
+      writer.uint32(88).uint32(message.rejoin);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KubeadmSpec {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKubeadmSpec();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.endpoint = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.caCertHashes.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            const entry4 = KubeadmSpec_NodeLabelsEntry.decode(reader, reader.uint32());
+            if (entry4.value !== undefined) {
+              message.nodeLabels[entry4.key] = entry4.value;
+            }
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.taints.push(Taint.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.nodeName = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.criSocket = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            const entry8 = KubeadmSpec_KubeletExtraArgsEntry.decode(reader, reader.uint32());
+            if (entry8.value !== undefined) {
+              message.kubeletExtraArgs[entry8.key] = entry8.value;
+            }
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.ignorePreflightErrors.push(reader.string());
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.skipPhases.push(reader.string());
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.rejoin = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<KubeadmSpec>): KubeadmSpec {
+    return KubeadmSpec.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KubeadmSpec>): KubeadmSpec {
+    const message = createBaseKubeadmSpec();
+    message.cluster = object.cluster ?? "";
+    message.endpoint = object.endpoint ?? "";
+    message.caCertHashes = object.caCertHashes?.map((e) => e) || [];
+    message.nodeLabels = (globalThis.Object.entries(object.nodeLabels ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.taints = object.taints?.map((e) => Taint.fromPartial(e)) || [];
+    message.nodeName = object.nodeName ?? "";
+    message.criSocket = object.criSocket ?? "";
+    message.kubeletExtraArgs = (globalThis.Object.entries(object.kubeletExtraArgs ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.ignorePreflightErrors = object.ignorePreflightErrors?.map((e) => e) || [];
+    message.skipPhases = object.skipPhases?.map((e) => e) || [];
+    message.rejoin = object.rejoin ?? 0;
+    return message;
+  },
+};
+
+function createBaseKubeadmSpec_NodeLabelsEntry(): KubeadmSpec_NodeLabelsEntry {
+  return { key: "", value: "", _unknownFields: {} };
+}
+
+export const KubeadmSpec_NodeLabelsEntry: MessageFns<KubeadmSpec_NodeLabelsEntry> = {
+  encode(message: KubeadmSpec_NodeLabelsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KubeadmSpec_NodeLabelsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKubeadmSpec_NodeLabelsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<KubeadmSpec_NodeLabelsEntry>): KubeadmSpec_NodeLabelsEntry {
+    return KubeadmSpec_NodeLabelsEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KubeadmSpec_NodeLabelsEntry>): KubeadmSpec_NodeLabelsEntry {
+    const message = createBaseKubeadmSpec_NodeLabelsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseKubeadmSpec_KubeletExtraArgsEntry(): KubeadmSpec_KubeletExtraArgsEntry {
+  return { key: "", value: "", _unknownFields: {} };
+}
+
+export const KubeadmSpec_KubeletExtraArgsEntry: MessageFns<KubeadmSpec_KubeletExtraArgsEntry> = {
+  encode(message: KubeadmSpec_KubeletExtraArgsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KubeadmSpec_KubeletExtraArgsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKubeadmSpec_KubeletExtraArgsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<KubeadmSpec_KubeletExtraArgsEntry>): KubeadmSpec_KubeletExtraArgsEntry {
+    return KubeadmSpec_KubeletExtraArgsEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KubeadmSpec_KubeletExtraArgsEntry>): KubeadmSpec_KubeletExtraArgsEntry {
+    const message = createBaseKubeadmSpec_KubeletExtraArgsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseTaint(): Taint {
+  return { key: "", value: "", effect: "", _unknownFields: {} };
+}
+
+export const Taint: MessageFns<Taint> = {
+  encode(message: Taint, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    if (message.effect !== "") {
+      writer.uint32(26).string(message.effect);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Taint {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTaint();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.effect = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Taint>): Taint {
+    return Taint.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Taint>): Taint {
+    const message = createBaseTaint();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    message.effect = object.effect ?? "";
     return message;
   },
 };

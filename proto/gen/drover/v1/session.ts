@@ -62,6 +62,7 @@ export interface ConverseRequest {
     | //
     /** The agent has nothing more to do; the coordinator answers with the next instruction or closes. */
     { $case: "idle"; value: Idle }
+    | { $case: "joinCredentialRequest"; value: JoinCredentialRequest }
     | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -74,6 +75,7 @@ export interface ConverseResponse {
     | { $case: "cancelPlan"; value: CancelPlan }
     | { $case: "collectLogs"; value: CollectLogs }
     | { $case: "dryRun"; value: DryRun }
+    | { $case: "joinCredential"; value: JoinCredential }
     | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -189,6 +191,29 @@ export interface StepDiff {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** The node is ready to join and needs what proves that it may. */
+export interface JoinCredentialRequest {
+  /** Echoed in JoinCredential. */
+  requestId: string;
+  /** The plan it joins by. */
+  generation: number;
+  /** metadata.name of the Cluster that the plan names. */
+  cluster: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface JoinCredential {
+  requestId: string;
+  /** Secret: a bootstrap token of the cluster, "abcdef.0123456789abcdef"; empty when refused. */
+  bootstrapToken: string;
+  /** Unix milliseconds, coordinator's clock. */
+  expiresAtMs: number;
+  /** CamelCase, when refused: NotPlanned, ClusterUnreachable, NoKubeconfig. */
+  reason: string;
+  message: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
 function createBaseConverseRequest(): ConverseRequest {
   return { body: undefined, _unknownFields: {} };
 }
@@ -213,6 +238,9 @@ export const ConverseRequest: MessageFns<ConverseRequest> = {
         break;
       case "idle":
         Idle.encode(message.body.value, writer.uint32(50).fork()).join();
+        break;
+      case "joinCredentialRequest":
+        JoinCredentialRequest.encode(message.body.value, writer.uint32(58).fork()).join();
         break;
     }
     if (message._unknownFields !== undefined) {
@@ -287,6 +315,17 @@ export const ConverseRequest: MessageFns<ConverseRequest> = {
             message.body = { $case: "idle", value: Idle.decode(reader, reader.uint32()) };
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.body = {
+              $case: "joinCredentialRequest",
+              value: JoinCredentialRequest.decode(reader, reader.uint32()),
+            };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -349,6 +388,15 @@ export const ConverseRequest: MessageFns<ConverseRequest> = {
         }
         break;
       }
+      case "joinCredentialRequest": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = {
+            $case: "joinCredentialRequest",
+            value: JoinCredentialRequest.fromPartial(object.body.value),
+          };
+        }
+        break;
+      }
     }
     return message;
   },
@@ -375,6 +423,9 @@ export const ConverseResponse: MessageFns<ConverseResponse> = {
         break;
       case "dryRun":
         DryRun.encode(message.body.value, writer.uint32(42).fork()).join();
+        break;
+      case "joinCredential":
+        JoinCredential.encode(message.body.value, writer.uint32(50).fork()).join();
         break;
     }
     if (message._unknownFields !== undefined) {
@@ -441,6 +492,14 @@ export const ConverseResponse: MessageFns<ConverseResponse> = {
             message.body = { $case: "dryRun", value: DryRun.decode(reader, reader.uint32()) };
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.body = { $case: "joinCredential", value: JoinCredential.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -494,6 +553,12 @@ export const ConverseResponse: MessageFns<ConverseResponse> = {
       case "dryRun": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
           message.body = { $case: "dryRun", value: DryRun.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "joinCredential": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "joinCredential", value: JoinCredential.fromPartial(object.body.value) };
         }
         break;
       }
@@ -1760,6 +1825,220 @@ export const StepDiff: MessageFns<StepDiff> = {
     const message = createBaseStepDiff();
     message.step = object.step ?? "";
     message.changes = object.changes?.map((e) => Change.fromPartial(e)) || [];
+    message.reason = object.reason ?? "";
+    message.message = object.message ?? "";
+    return message;
+  },
+};
+
+function createBaseJoinCredentialRequest(): JoinCredentialRequest {
+  return { requestId: "", generation: 0, cluster: "", _unknownFields: {} };
+}
+
+export const JoinCredentialRequest: MessageFns<JoinCredentialRequest> = {
+  encode(message: JoinCredentialRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.generation !== 0) {
+      writer.uint32(16).uint64(message.generation);
+    }
+    if (message.cluster !== "") {
+      writer.uint32(26).string(message.cluster);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JoinCredentialRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJoinCredentialRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.generation = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<JoinCredentialRequest>): JoinCredentialRequest {
+    return JoinCredentialRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JoinCredentialRequest>): JoinCredentialRequest {
+    const message = createBaseJoinCredentialRequest();
+    message.requestId = object.requestId ?? "";
+    message.generation = object.generation ?? 0;
+    message.cluster = object.cluster ?? "";
+    return message;
+  },
+};
+
+function createBaseJoinCredential(): JoinCredential {
+  return { requestId: "", bootstrapToken: "", expiresAtMs: 0, reason: "", message: "", _unknownFields: {} };
+}
+
+export const JoinCredential: MessageFns<JoinCredential> = {
+  encode(message: JoinCredential, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.bootstrapToken !== "") {
+      writer.uint32(18).string(message.bootstrapToken);
+    }
+    if (message.expiresAtMs !== 0) {
+      writer.uint32(24).int64(message.expiresAtMs);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    if (message.message !== "") {
+      writer.uint32(42).string(message.message);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JoinCredential {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJoinCredential();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.bootstrapToken = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.expiresAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<JoinCredential>): JoinCredential {
+    return JoinCredential.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JoinCredential>): JoinCredential {
+    const message = createBaseJoinCredential();
+    message.requestId = object.requestId ?? "";
+    message.bootstrapToken = object.bootstrapToken ?? "";
+    message.expiresAtMs = object.expiresAtMs ?? 0;
     message.reason = object.reason ?? "";
     message.message = object.message ?? "";
     return message;
