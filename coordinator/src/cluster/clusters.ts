@@ -1,0 +1,41 @@
+/** Adopted Kubernetes clusters as the rest of the coordinator needs them: credentials for joining, what their own API says of our nodes. */
+import type { Cluster, Node } from "@drover/api";
+import type { Secret } from "@drover/lifecycle";
+import type { Refusal } from "../refusal.ts";
+
+export interface JoinCredentialWanted {
+  readonly nodeId: string;
+  /** metadata.name, as the node's plan names it. */
+  readonly cluster: string;
+  readonly generation: number;
+}
+
+export type JoinCredentialAnswer = { readonly ok: true; readonly token: Secret; readonly expiresAtMs: number } | Refusal;
+
+export interface AdoptRequest {
+  readonly name: string;
+  /** "host:port"; empty: as in the kubeconfig. */
+  readonly endpoint: string;
+  readonly kubeconfig: Secret;
+  /** As in the audit log. */
+  readonly actor: string;
+}
+
+export type AdoptAnswer =
+  | { readonly ok: true; readonly outcome: "created" | "configured" | "unchanged"; readonly warnings: readonly string[] }
+  | Refusal;
+
+export interface Clusters {
+  /** Until the signal aborts: readiness, labels and taints, sweeps. */
+  run(signal: AbortSignal): Promise<void>;
+  /** Mints a bootstrap token for a node whose decided plan joins it to that cluster; whatever was minted for it before is deleted first. */
+  joinCredential(wanted: JoinCredentialWanted, signal: AbortSignal): Promise<JoinCredentialAnswer>;
+  /** Stores the kubeconfig encrypted and makes or renews the Cluster object, after the cluster has answered; in one commit with its audit record. */
+  adopt(request: AdoptRequest, signal: AbortSignal): Promise<AdoptAnswer>;
+  /** Computed, never stored. */
+  statusOf(clusterName: string): NonNullable<Cluster["status"]>;
+  /** undefined: it is in no cluster that is known. */
+  kubernetesNodeOf(nodeId: string): NonNullable<Node["status"]>["kubernetes"];
+  /** Called with a node id when what kubernetesNodeOf says of it changed. @returns what takes the listener away */
+  onChange(listen: (nodeId: string) => void): () => void;
+}
