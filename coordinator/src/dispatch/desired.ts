@@ -59,6 +59,10 @@ export function makeDesired(input: DesiredInput): DesiredMaking {
 }
 
 function impactBound({ before, isBeforeEnforced }: DesiredInput, steps: readonly Step[]): Impact {
-  const enforced = before !== undefined && isBeforeEnforced ? Plan.decode(Buffer.from(before.plan, "base64")).steps : undefined;
-  return upperBoundImpact(enforced, steps);
+  if (before === undefined) return upperBoundImpact(undefined, steps);
+  const plan = Plan.decode(Buffer.from(before.plan, "base64"));
+  const sinceBefore = upperBoundImpact(plan.steps, steps);
+  if (isBeforeEnforced) return sinceBefore;
+  // How far it came is not known: what it, or one before it, changed or was to put back may still have to be put back.
+  return Math.max(sinceBefore, upperBoundImpact(undefined, steps), plan.impactBound) as Impact;
 }

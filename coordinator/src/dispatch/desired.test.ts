@@ -1,0 +1,33 @@
+import type { NodeProfile } from "@drover/api";
+import { Impact, Plan } from "@drover/proto";
+import { expect, it } from "vitest";
+import type { DesiredNode } from "../records.ts";
+import { makeDesired } from "./desired.ts";
+
+const SYSCTL = { sysctl: { values: { "vm.swappiness": 10 } } };
+const CONTAINERD = { containerd: { sandboxImage: "registry.k8s.io/pause:3.10" } };
+
+function decided(spec: object, before: DesiredNode | undefined, isBeforeEnforced: boolean): DesiredNode {
+  const profile = { apiVersion: "drover.dev/v1alpha1", kind: "NodeProfile", metadata: { name: "p" }, spec } as unknown as NodeProfile;
+  const about = { nodeId: "abcdefghij", nodeSet: "s", rollout: "s-1", locks: [], membership: undefined, facts: undefined };
+  const making = makeDesired({ ...about, profile, planEpoch: 1, before, isBeforeEnforced, nowMs: 1 });
+  if (!making.ok) throw new Error(making.message);
+  return making.desired;
+}
+
+const boundOf = ({ plan }: DesiredNode): Impact => Plan.decode(Buffer.from(plan, "base64")).impactBound;
+
+it("a plan may disturb the node as far as it goes beyond what is enforced", () => {
+  const first = decided({ ...SYSCTL, ...CONTAINERD }, undefined, false);
+  expect(boundOf(first)).toBe(Impact.IMPACT_RESTART);
+  expect(boundOf(decided({ sysctl: { values: { "vm.swappiness": 20 } }, ...CONTAINERD }, first, true))).toBe(Impact.IMPACT_LIVE);
+  expect(boundOf(decided(SYSCTL, first, true))).toBe(Impact.IMPACT_RESTART);
+});
+
+it("after a plan that was not enforced it may put back what that one, or one before it, may have left on the node", () => {
+  const enforced = decided({ ...SYSCTL, ...CONTAINERD }, undefined, false);
+  const failed = decided({ ...SYSCTL, containerd: { sandboxImage: "registry.k8s.io/pause:3.11" } }, enforced, true);
+  expect(boundOf(decided(SYSCTL, failed, false))).toBe(Impact.IMPACT_RESTART);
+  const failedWithout = decided(SYSCTL, enforced, true);
+  expect(boundOf(decided({ sysctl: { values: { "vm.swappiness": 20 } } }, failedWithout, false))).toBe(Impact.IMPACT_RESTART);
+});
