@@ -5,16 +5,12 @@ import { createInterface } from "node:readline";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
+import { bedEnvironment } from "./environment.ts";
+import { FullMachine, type FullMachineOptions } from "./full/full-machine.ts";
 import { type LightMachineOptions, LightMachine } from "./light/light-machine.ts";
 import { type SpawnedProgram, spawnProgram } from "./program.ts";
 
 const script = fileURLToPath(new URL("./bed.sh", import.meta.url));
-/** Clean environment of everything that runs in the bed. */
-export const bedEnvironment = {
-  PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-  HOME: "/root",
-  LANG: "C.UTF-8",
-};
 
 export class Bed implements AsyncDisposable {
   /** For files of the test; removed at the end. */
@@ -84,6 +80,13 @@ export class Bed implements AsyncDisposable {
   async addLightMachine(name: string, options: LightMachineOptions = {}): Promise<LightMachine> {
     const machine = new LightMachine(this, name, `10.213.0.${this.#nextHost++}`, options);
     this.#machines.push(machine);
+    await machine.boot();
+    return machine;
+  }
+
+  /** A full machine, booted. The first of a computer builds its root file system: a minute. */
+  async addFullMachine(name: string, options: FullMachineOptions = {}): Promise<FullMachine> {
+    const machine = new FullMachine(this, name, `10.213.0.${this.#nextHost++}`, options);
     await machine.boot();
     return machine;
   }

@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { execa } from "execa";
-import { bedEnvironment } from "../../testbed/bed.ts";
+import { bedEnvironment } from "../../testbed/environment.ts";
 import type { Site } from "../../testbed/site.ts";
 
 export interface SeenNode {
