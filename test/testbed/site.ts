@@ -28,6 +28,11 @@ export interface SiteOptions {
   readonly coordinatorConfig?: Readonly<Record<string, unknown>>;
 }
 
+export interface AddMachineOptions {
+  /** Called before anything is started on it: another containerd, another configuration. */
+  readonly prepare?: (machine: LightMachine) => Promise<void>;
+}
+
 export interface LockEntry {
   readonly name: string;
   readonly digest: string;
@@ -169,15 +174,8 @@ export class Site implements AsyncDisposable {
     return JSON.parse(pushed.stdout) as readonly LockEntry[];
   }
 
-  /**
-   * A light machine with containerd, enrolled by a fresh join token and with its agent running.
-   * @param prepare called before anything is started on it: another containerd, another configuration
-   */
-  async addMachine(
-    name: string,
-    labels: Readonly<Record<string, string>> = {},
-    prepare: (machine: LightMachine) => Promise<void> = async () => {},
-  ): Promise<LightMachine> {
+  /** A light machine with containerd, enrolled by a fresh join token and with its agent running. */
+  async addMachine(name: string, labels: Readonly<Record<string, string>> = {}, options: AddMachineOptions = {}): Promise<LightMachine> {
     const token = JSON.parse(
       await this.mustDrover([
         "token",
@@ -197,7 +195,7 @@ export class Site implements AsyncDisposable {
       "/etc/drover/agent.yaml",
       stringify({ coordinator: token.endpoint, caPin: token.caPin, name, intervals: this.#options.intervals ?? {} }),
     );
-    await prepare(machine);
+    await options.prepare?.(machine);
     await machine.addService("containerd", "exec /usr/bin/containerd\n");
     const environment = Object.entries(this.#options.agentEnvironment ?? {}).map(([key, value]) => `${key}=${value}`);
     const agent = this.#options.agent ?? [nodeProgram, agentMain];

@@ -19,6 +19,8 @@ export interface RunningContainerd {
   /** All it keeps, in one directory that is removed by stop. */
   readonly directory: string;
   readonly rootDirectory: string;
+  /** What runs. */
+  readonly program: string;
   readonly pid: number;
   log(): Promise<string>;
   /** kill -9; resolves when it is gone. */
@@ -62,6 +64,7 @@ export async function startContainerd(options: ContainerdOptions = {}): Promise<
     socketPath,
     directory,
     rootDirectory: join(directory, "root"),
+    program: programPath,
     get pid() {
       return program.pid;
     },
