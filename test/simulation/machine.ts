@@ -49,6 +49,13 @@ export function viewOf(
       freeBytes: (path) => files.freeBytes(path),
       write: (path, content, mode) => effect(4, "files.write", path, "", () => files.write(path, content, mode)),
       remove: (path) => effect(4, "files.remove", path, "", () => files.remove(path)),
+      readLink: (path) => files.readLink(path),
+      digest: (path) => files.digest(path),
+      identity: (path) => files.identity(path),
+      writeLink: (path, target) => effect(4, "files.writeLink", path, target, () => files.writeLink(path, target)),
+      writeHardLink: (from, to) => effect(4, "files.writeHardLink", to, from, () => files.writeHardLink(from, to)),
+      rename: (from, to) => effect(4, "files.rename", to, from, () => files.rename(from, to)),
+      removeTree: (path) => effect(4, "files.removeTree", path, "", () => files.removeTree(path)),
     },
     kernel: {
       readSysctl: (key) => kernel.readSysctl(key),

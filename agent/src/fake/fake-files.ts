@@ -1,20 +1,28 @@
 /** Files in memory, with the port's own rules: no link followed, sizes bounded. */
+import { createHash } from "node:crypto";
 import { posix } from "node:path";
-import type { FileKind, Files } from "../host/host.ts";
+import type { FileIdentity, FileKind, Files } from "../host/host.ts";
 import type { EffectLog } from "./effect-log.ts";
 
-export type FakeFile = string | { readonly content: string | Uint8Array; readonly mode?: number } | { readonly linkTo: string };
+export type FakeFile =
+  | string
+  | { readonly content: string | Uint8Array; readonly mode?: number; readonly uid?: number }
+  | { readonly linkTo: string };
 
 interface Entry {
   readonly kind: "file" | "symlink";
   readonly content: Buffer;
   readonly mode: number;
+  /** Default 0. */
+  readonly uid?: number;
 }
 
 const DEFAULT_MAX_BYTES = 4 * 2 ** 20;
 
 export class FakeFiles implements Files {
   readonly #entries = new Map<string, Entry>();
+  readonly #versions = new WeakMap<Entry, number>();
+  #lastVersion = 0;
   readonly #effects: EffectLog;
   #freeBytes: number;
 
@@ -29,7 +37,7 @@ export class FakeFiles implements Files {
     const at = normalized(path);
     if (typeof file === "string") this.#entries.set(at, { kind: "file", content: Buffer.from(file), mode: 0o644 });
     else if ("linkTo" in file) this.#entries.set(at, { kind: "symlink", content: Buffer.from(file.linkTo), mode: 0o777 });
-    else this.#entries.set(at, { kind: "file", content: Buffer.from(file.content), mode: file.mode ?? 0o644 });
+    else this.#entries.set(at, { kind: "file", content: Buffer.from(file.content), mode: file.mode ?? 0o644, uid: file.uid ?? 0 });
   }
 
   /** By the test's hand. */
@@ -97,6 +105,64 @@ export class FakeFiles implements Files {
     return this.#isDirectory(path) ? { kind: "directory", sizeBytes: 0, mode: 0o755 } : undefined;
   }
 
+  async readLink(path: string): Promise<string | undefined> {
+    this.#effects.assertAlive();
+    const entry = this.#entries.get(this.#resolved(path));
+    return entry?.kind === "symlink" ? entry.content.toString() : undefined;
+  }
+
+  async writeLink(path: string, target: string): Promise<void> {
+    this.#refuseLinks(posix.dirname(path));
+    if (this.#isDirectory(path)) throw coded("EISDIR", `${path} is a directory`);
+    this.#effects.record("files.writeLink", normalized(path), target);
+    this.#entries.set(normalized(path), { kind: "symlink", content: Buffer.from(target), mode: 0o777 });
+  }
+
+  async writeHardLink(from: string, to: string): Promise<void> {
+    this.#effects.assertAlive();
+    for (const path of [from, to]) this.#refuseLinks(posix.dirname(path));
+    const entry = this.#entries.get(normalized(from));
+    if (entry === undefined) throw coded("ENOENT", `there is no ${from}`);
+    if (this.#isDirectory(to)) throw coded("EISDIR", `${to} is a directory`);
+    this.#effects.record("files.writeHardLink", normalized(to), normalized(from));
+    this.#entries.set(normalized(to), entry);
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    this.#effects.assertAlive();
+    const [source, target] = [normalized(from), normalized(to)];
+    for (const path of [from, to]) this.#refuseLinks(posix.dirname(path));
+    const moved = [...this.#entries].filter(([path]) => path === source || path.startsWith(`${source}/`));
+    if (moved.length === 0) throw coded("ENOENT", `there is no ${from}`);
+    const isDirectory = !this.#entries.has(source);
+    if (this.#isDirectory(target) || (isDirectory && this.#entries.has(target))) throw coded("EEXIST", `${to} is there already`);
+    this.#effects.record("files.rename", target, source);
+    for (const [path] of moved) this.#entries.delete(path);
+    for (const [path, entry] of moved) this.#entries.set(`${target}${path.slice(source.length)}`, entry);
+  }
+
+  async digest(path: string): Promise<string | undefined> {
+    const content = await this.read(path, Number.POSITIVE_INFINITY);
+    return content === undefined ? undefined : `sha256:${createHash("sha256").update(content).digest("hex")}`;
+  }
+
+  async identity(path: string): Promise<FileIdentity | undefined> {
+    const stat = await this.stat(path);
+    if (stat === undefined) return undefined;
+    const entry = this.#entries.get(this.#resolved(path));
+    return { ...stat, uid: entry?.uid ?? 0, version: String(entry === undefined ? 0 : this.#versionOf(entry)) };
+  }
+
+  async removeTree(path: string): Promise<void> {
+    this.#effects.assertAlive();
+    const at = normalized(path);
+    const removed = [...this.#entries.keys()].filter((entry) => entry === at || entry.startsWith(`${at}/`));
+    this.#refuseLinks(posix.dirname(path));
+    if (removed.length === 0) return;
+    this.#effects.record("files.removeTree", at);
+    for (const entry of removed) this.#entries.delete(entry);
+  }
+
   async freeBytes(_path: string): Promise<number> {
     this.#effects.assertAlive();
     return this.#freeBytes;
@@ -117,6 +183,13 @@ export class FakeFiles implements Files {
       return this.#resolved(posix.join(target, ...parts.slice(index + 1)));
     }
     return at === "" ? "/" : at;
+  }
+
+  /** An entry is never changed, only replaced: which one it is says which content. */
+  #versionOf(entry: Entry): number {
+    const known = this.#versions.get(entry) ?? (this.#lastVersion += 1);
+    this.#versions.set(entry, known);
+    return known;
   }
 
   #isDirectory(path: string): boolean {

@@ -16,6 +16,15 @@ export interface Host {
 
 export type FileKind = "file" | "directory" | "symlink" | "other";
 
+export interface FileIdentity {
+  readonly kind: FileKind;
+  readonly uid: number;
+  readonly mode: number;
+  readonly sizeBytes: number;
+  /** Device, inode, size and times as one word: another one whenever the content may be another. Cheap. */
+  readonly version: string;
+}
+
 /** Paths are absolute, inside the root; links are never followed out of it, and never followed at the last component. */
 export interface Files {
   /** undefined when there is no such file. @throws when it is no regular file or larger than maxBytes (default 4 MiB) */
@@ -27,6 +36,20 @@ export interface Files {
   /** Sorted names; empty when there is no such directory. */
   list(path: string): Promise<readonly string[]>;
   stat(path: string): Promise<{ readonly kind: FileKind; readonly sizeBytes: number; readonly mode: number } | undefined>;
+  /** Target of the link at path as it is written; undefined when there is nothing, or no link. */
+  readLink(path: string): Promise<string | undefined>;
+  /** Durable: made beside it and renamed over what is there, which may be a file or link, no directory; makes missing directories. */
+  writeLink(path: string, target: string): Promise<void>;
+  /** Durable second name of the same file or link (a hard link), replacing what is at `to`, which must be no directory. @throws ENOENT */
+  writeHardLink(from: string, to: string): Promise<void>;
+  /** Durable, within one file system; replaces a file or link, never a directory; makes missing directories. @throws ENOENT, EEXIST, EXDEV */
+  rename(from: string, to: string): Promise<void>;
+  /** "sha256:<hex>" of a regular file, read as a stream; undefined when absent. */
+  digest(path: string, signal?: AbortSignal): Promise<string | undefined>;
+  /** undefined when absent. */
+  identity(path: string): Promise<FileIdentity | undefined>;
+  /** A file, link, or directory with all that is in it; no error when absent. Follows no link. @throws EBUSY at another mount */
+  removeTree(path: string): Promise<void>;
   /** Bytes free for root on the file system that holds path, or its nearest existing parent. */
   freeBytes(path: string): Promise<number>;
 }

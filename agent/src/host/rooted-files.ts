@@ -3,18 +3,33 @@
  * (/proc/self/fd/N/name is what openat is), so that nobody can swap a directory for a link between check and use.
  * Reading follows links before the last component, inside the root; writing follows none.
  */
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { type FileHandle, lstat, mkdir, open, readdir, readlink, rename, statfs, unlink } from "node:fs/promises";
+import {
+  type FileHandle,
+  link,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rmdir,
+  statfs,
+  symlink,
+  unlink,
+} from "node:fs/promises";
 import { posix } from "node:path";
-import type { FileKind, Files } from "./host.ts";
+import type { FileIdentity, FileKind, Files } from "./host.ts";
 import { StorageFailed } from "../state/state-errors.ts";
 
 const DEFAULT_MAX_BYTES = 4 * 2 ** 20;
 const MAX_LINKS = 40;
+const DIGEST_CHUNK_BYTES = 2 ** 18;
 /** Suffixes of temporaries that this process is writing: any other one was left by a process that was killed. */
 const underWay = new Set<string>();
-const { O_DIRECTORY, O_NOFOLLOW, O_RDONLY, O_NONBLOCK, O_CREAT, O_EXCL, O_WRONLY } = constants;
+const { O_DIRECTORY, O_NOFOLLOW, O_RDONLY, O_NONBLOCK, O_CREAT, O_EXCL, O_WRONLY, O_RDWR } = constants;
 
 type Links = "follow" | "refuse";
 
@@ -45,7 +60,49 @@ export class RootedFiles implements Files {
     });
   }
 
-  async write(path: string, content: string | Uint8Array, mode: number): Promise<void> {
+  write(path: string, content: string | Uint8Array, mode: number): Promise<void> {
+    return this.writeFrom(path, [content], mode);
+  }
+
+  /** As write, of a content that is not held in memory as a whole. */
+  async writeFrom(path: string, chunks: AsyncIterable<Uint8Array> | Iterable<string | Uint8Array>, mode: number): Promise<void> {
+    await this.#replace(path, async (temporary) => {
+      const file = await open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+      try {
+        for await (const chunk of chunks) await file.writeFile(chunk);
+        await file.chmod(mode & 0o7777);
+        await durably(path, () => file.sync());
+      } finally {
+        await file.close();
+      }
+    });
+  }
+
+  async writeLink(path: string, target: string): Promise<void> {
+    await this.#replace(path, (temporary) => symlink(target, temporary));
+  }
+
+  async writeHardLink(from: string, to: string): Promise<void> {
+    const { directory, name } = split(from);
+    await using parent = await this.#openDirectory(directory, "refuse");
+    await this.#replace(to, (temporary) => link(at(parent, name), temporary));
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    const [source, target] = [split(from), split(to)];
+    await using left = await this.#openDirectory(source.directory, "refuse");
+    const kind = await kindOf(left, source.name);
+    if (kind === undefined) throw coded("ENOENT", `there is no ${from}`);
+    await using entered = await this.#openDirectory(target.directory, "refuse", true);
+    const there = await kindOf(entered, target.name);
+    if (there === "directory" || (there !== undefined && kind === "directory")) throw coded("EEXIST", `${to} is there already`);
+    await rename(at(left, source.name), at(entered, target.name));
+    await durably(to, () => entered.sync());
+    await durably(from, () => left.sync());
+  }
+
+  /** Makes something at a temporary name beside path and renames it over path, durably. */
+  async #replace(path: string, make: (temporary: string) => Promise<void>): Promise<void> {
     const { directory, name } = split(path);
     await using parent = await this.#openDirectory(directory, "refuse", true);
     if ((await kindOf(parent, name)) === "directory") throw coded("EISDIR", `${path} is a directory`);
@@ -54,20 +111,12 @@ export class RootedFiles implements Files {
     underWay.add(suffix);
     try {
       await removeLeftovers(parent, name);
-      const file = await open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
-      try {
-        await file.writeFile(content);
-        await file.chmod(mode & 0o7777);
-        await durably(path, () => file.sync());
-      } finally {
-        await file.close();
-      }
+      await make(temporary);
       await rename(temporary, at(parent, name));
       await durably(path, () => parent.sync());
-    } catch (error) {
-      await unlink(temporary).catch(() => undefined);
-      throw error;
     } finally {
+      // Also after success: a rename over another name of the same file leaves both.
+      await unlink(temporary).catch(() => undefined);
       underWay.delete(suffix);
     }
   }
@@ -100,6 +149,55 @@ export class RootedFiles implements Files {
       const stat = await lstat(at(parent, name));
       return { kind: kindOfStat(stat), sizeBytes: stat.size, mode: stat.mode & 0o7777 };
     });
+  }
+
+  async readLink(path: string): Promise<string | undefined> {
+    return this.#inParent(path, "follow", async (parent, name) => {
+      return (await kindOf(parent, name)) === "symlink" ? readlink(at(parent, name)) : undefined;
+    });
+  }
+
+  async digest(path: string, signal?: AbortSignal): Promise<string | undefined> {
+    return this.#inParent(path, "follow", async (parent, name) => {
+      await using file = await open(at(parent, name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+      if (!(await file.stat()).isFile()) throw coded("EINVAL", `${path} is no regular file`);
+      return await digestOf(file, signal);
+    });
+  }
+
+  async identity(path: string): Promise<FileIdentity | undefined> {
+    return this.#inParent(path, "follow", async (parent, name) => {
+      const stat = await lstat(at(parent, name), { bigint: true });
+      return {
+        kind: kindOfStat(stat),
+        uid: Number(stat.uid),
+        mode: Number(stat.mode) & 0o7777,
+        sizeBytes: Number(stat.size),
+        version: [stat.dev, stat.ino, stat.size, stat.mtimeNs, stat.ctimeNs].join(":"),
+      };
+    });
+  }
+
+  async removeTree(path: string): Promise<void> {
+    const { directory, name } = split(path);
+    try {
+      await using parent = await this.#openDirectory(directory, "refuse");
+      await removeEntry(parent, name, path);
+      await durably(path, () => parent.sync());
+    } catch (error) {
+      if (!isAbsent(error)) throw error;
+    }
+  }
+
+  /** The file at path, opened to read without following a link at its end; the caller closes it. @throws ENOENT */
+  async open(path: string, flags: "read" | "append"): Promise<FileHandle> {
+    const { directory, name } = split(path);
+    await using parent = await this.#openDirectory(directory, flags === "read" ? "follow" : "refuse", flags === "append");
+    const how = flags === "read" ? O_RDONLY : O_RDWR | O_CREAT;
+    const file = await open(at(parent, name), how | O_NOFOLLOW | O_NONBLOCK, 0o600);
+    if ((await file.stat()).isFile()) return file;
+    await file.close();
+    throw coded("EINVAL", `${path} is no regular file`);
   }
 
   async freeBytes(path: string): Promise<number> {
@@ -175,6 +273,37 @@ async function removeLeftovers(parent: FileHandle, name: string): Promise<void> 
     if (!entry.startsWith(prefix)) continue;
     const suffix = entry.slice(prefix.length);
     if (/^[0-9a-f]{12}\.tmp$/.test(suffix) && !underWay.has(suffix)) await unlink(at(parent, entry)).catch(() => undefined);
+  }
+}
+
+/** Descends by descriptors; what is mounted below is never touched. */
+async function removeEntry(parent: FileHandle, name: string, path: string): Promise<void> {
+  if ((await kindOf(parent, name)) !== "directory") {
+    await unlink(at(parent, name));
+    return;
+  }
+  {
+    await using directory = await open(at(parent, name), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if ((await mountOf(directory)) !== (await mountOf(parent))) throw coded("EBUSY", `${path} is a mount point: unmount it first`);
+    for (const entry of await readdir(at(directory, ""))) await removeEntry(directory, entry, `${path}/${entry}`);
+  }
+  await rmdir(at(parent, name));
+}
+
+/** Tells bind mounts of one file system apart too, which the device's number does not. */
+async function mountOf(file: FileHandle): Promise<string | undefined> {
+  return /^mnt_id:\s*(\d+)$/m.exec(await readFile(`/proc/self/fdinfo/${file.fd}`, "utf8"))?.[1];
+}
+
+/** "sha256:<hex>" from the file's position to its end. */
+async function digestOf(file: FileHandle, signal: AbortSignal | undefined): Promise<string> {
+  const hash = createHash("sha256");
+  const buffer = Buffer.allocUnsafe(DIGEST_CHUNK_BYTES);
+  for (;;) {
+    signal?.throwIfAborted();
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
+    if (bytesRead === 0) return `sha256:${hash.digest("hex")}`;
+    hash.update(buffer.subarray(0, bytesRead));
   }
 }
 

@@ -34,9 +34,8 @@ function specOf(parts: Partial<ContainerdSpec>): ContainerdSpec {
 
 function machine() {
   const host: Host = {
-    isLive: true,
+    ...fakeHost(),
     files: filesUnder(running.directory),
-    kernel: fakeHost().kernel,
     commands: commandsUnder(running.directory),
     units: {
       async restart() {
@@ -98,16 +97,15 @@ describe("the containerd step and a real containerd", () => {
 
 /** Paths under /etc/containerd lie in the directory; nothing else is read or written there. */
 function filesUnder(directory: string): Files {
-  const files = new RootedFiles("/");
   const moved = (path: string): string => (path.startsWith(ETC) ? `${directory}${path.slice(ETC.length)}` : path);
-  return {
-    read: (path, maxBytes) => files.read(moved(path), maxBytes),
-    write: (path, content, mode) => files.write(moved(path), content, mode),
-    remove: (path) => files.remove(moved(path)),
-    list: (path) => files.list(moved(path)),
-    stat: (path) => files.stat(moved(path)),
-    freeBytes: (path) => files.freeBytes(moved(path)),
-  };
+  return new (class extends RootedFiles {
+    override read = (path: string, maxBytes?: number) => super.read(moved(path), maxBytes);
+    override write = (path: string, content: string | Uint8Array, mode: number) => super.write(moved(path), content, mode);
+    override remove = (path: string) => super.remove(moved(path));
+    override list = (path: string) => super.list(moved(path));
+    override stat = (path: string) => super.stat(moved(path));
+    override freeBytes = (path: string) => super.freeBytes(moved(path));
+  })("/");
 }
 
 function commandsUnder(directory: string): Host["commands"] {
