@@ -9,6 +9,7 @@ import { bedEnvironment } from "./environment.ts";
 import { FullMachine, type FullMachineOptions } from "./full/full-machine.ts";
 import { type LightMachineOptions, LightMachine } from "./light/light-machine.ts";
 import { type SpawnedProgram, spawnProgram } from "./program.ts";
+import { VirtualMachine, type VirtualMachineOptions } from "./vm/virtual-machine.ts";
 
 const script = fileURLToPath(new URL("./bed.sh", import.meta.url));
 
@@ -87,6 +88,17 @@ export class Bed implements AsyncDisposable {
   /** A full machine, booted. The first of a computer builds its root file system: a minute. */
   async addFullMachine(name: string, options: FullMachineOptions = {}): Promise<FullMachine> {
     const machine = new FullMachine(this, name, `10.213.0.${this.#nextHost++}`, options);
+    await machine.boot();
+    return machine;
+  }
+
+  /** A virtual machine, booted: about half a minute, and as long again where its disk image is not there yet. */
+  async addVirtualMachine(name: string, options: VirtualMachineOptions = {}): Promise<VirtualMachine> {
+    const host = this.#nextHost++;
+    const tap = `t${host}`;
+    await this.#network(["tuntap", "add", "dev", tap, "mode", "tap"]);
+    await this.#network(["link", "set", tap, "master", "br0", "up"]);
+    const machine = new VirtualMachine(this, name, `10.213.0.${host}`, tap, options);
     await machine.boot();
     return machine;
   }
