@@ -12,6 +12,7 @@ import { eventOf } from "./reconcile/events.ts";
 import { type Failpoint, noFailpoint } from "./reconcile/failpoints.ts";
 import { ImageInventoryTeller } from "./reconcile/image-inventory.ts";
 import { Journal } from "./reconcile/journal.ts";
+import { JoinCredentials } from "./reconcile/join-credentials.ts";
 import { isUnfinished, type PlanEnding } from "./reconcile/journal-state.ts";
 import { ProgressThrottle } from "./reconcile/progress-throttle.ts";
 import { type ReconcileIntervals, ReconcileLoop } from "./reconcile/reconcile-loop.ts";
@@ -19,7 +20,6 @@ import { type BeatContent, beatFlags, Heartbeats } from "./report/heartbeats.ts"
 import { Outbox } from "./report/outbox.ts";
 import { OutputRing } from "./report/output-ring.ts";
 import { countStart, factsAreNews, rememberFacts } from "./report/starts.ts";
-import { noCredentials } from "./steps/step.ts";
 
 export interface AgentIntervals extends ReconcileIntervals, ConversationIntervals {
   readonly stepDeadlineMs: Readonly<Record<StepKind, number>>;
@@ -137,6 +137,7 @@ class RunningAgent {
       sessions,
       engine: opened.engine,
       progress: opened.progress,
+      credentials: opened.credentials,
       clock,
       log: log.child({ component: "session" }),
       hello: async () => this.#hello(),
@@ -157,11 +158,13 @@ class RunningAgent {
       hold: (signal) => LiveConversation.hold(conversation, signal),
       knows: (generation) => generation === this.#observedGeneration,
       isBusConnected: () => bus.isConnected,
+      isSessionWanted: () => opened.credentials.isAwaited,
       clock,
       random,
       log: conversation.log,
       intervals,
     });
+    opened.credentials.onSessionWanted(() => this.#conversations.want());
     bus.onToNode((message) => this.#takeFromCoordinator(message));
     bus.onBudget((budget) => {
       this.#outbox.takeBudget(budget);
@@ -307,6 +310,7 @@ async function openState(parts: AgentParts) {
     onLost: () => tellLost(),
     ...(parts.maxOutboxBytes === undefined ? {} : { maxBytes: parts.maxOutboxBytes }),
   });
+  const credentials = new JoinCredentials(clock, random);
   const engine = await Engine.open({
     nodeId,
     host,
@@ -316,7 +320,7 @@ async function openState(parts: AgentParts) {
     reporter: outbox,
     output: ring,
     showProgress: (each) => progress.take(each),
-    credentials: noCredentials,
+    credentials,
     clock,
     log: log.child({ component: "reconcile" }),
     failpoint,
@@ -337,6 +341,7 @@ async function openState(parts: AgentParts) {
     outbox,
     ring,
     progress,
+    credentials,
     images,
     factsBell,
     startCount: await countStart(state),

@@ -17,11 +17,18 @@ export interface ConversationLoopParts {
   readonly hold: (signal: AbortSignal) => Promise<void>;
   readonly knows: (generation: number) => boolean;
   readonly isBusConnected: () => boolean;
+  /** Somebody here waits for what only a session brings. */
+  readonly isSessionWanted: () => boolean;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
   readonly intervals: ConversationIntervals;
 }
+
+/** Whoever waits for a session waits minutes at most: after failures it comes later than at once, but not as late as the next poll may. */
+const WANTED_AGAIN_MS = 20_000;
+/** After a session that ended without bringing it. */
+const WANTED_ANEW_MS = 3_000;
 
 export class ConversationLoop {
   readonly #parts: ConversationLoopParts;
@@ -54,6 +61,14 @@ export class ConversationLoop {
     this.#openBy(this.#parts.clock.monotonicMs() + delayMs, sessionWanted ? undefined : generation);
   }
 
+  /** A session is wanted now; one that is open or being opened will do. */
+  want(): void {
+    const { clock, random } = this.#parts;
+    if (this.#isOpen) return;
+    const nowMs = clock.monotonicMs();
+    this.#openBy(Math.max(nowMs, Math.min(this.#pollNotBeforeMs, nowMs + jittered(random, WANTED_AGAIN_MS, 0.3))));
+  }
+
   /** Wake-ups may have been lost, or do not arrive any more. */
   busChanged(): void {
     this.#openBy(Math.max(this.#nextPollMs(), this.#pollNotBeforeMs));
@@ -81,12 +96,14 @@ export class ConversationLoop {
         await hold(signal);
         this.#failed = 0;
         backoff.reset();
-        this.#openBy(this.#nextPollMs());
+        if (this.#parts.isSessionWanted()) this.#openBy(clock.monotonicMs() + jittered(random, WANTED_ANEW_MS, 0.3));
+        else this.#openBy(this.#nextPollMs());
       } catch (error) {
         if (signal.aborted) return;
         if (isFatal(error)) throw error;
         this.#failed += 1;
-        const delayMs = backoff.nextDelayMs();
+        const longestMs = this.#parts.isSessionWanted() ? jittered(random, WANTED_AGAIN_MS, 0.3) : Infinity;
+        const delayMs = Math.min(backoff.nextDelayMs(), longestMs);
         log.warn({ err: error, failed: this.#failed, delayMs: Math.round(delayMs) }, "session with the coordinator failed");
         // A wake-up that came meanwhile does not shorten this: that coordinator is in trouble.
         this.#openAtMs = clock.monotonicMs() + delayMs;

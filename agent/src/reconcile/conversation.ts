@@ -1,9 +1,10 @@
 /** One session with the coordinator: Hello, instructions as they come, Idle when there is nothing more to do. */
 import { type Clock, DeadlineExceeded, type Log, withDeadline } from "@drover/lifecycle";
-import type { CollectLogs, ConverseRequest, ConverseResponse, Hello, Progress } from "@drover/proto";
+import type { CollectLogs, ConverseRequest, ConverseResponse, Hello, JoinCredentialRequest, Progress } from "@drover/proto";
 import type { Conversation, Sessions } from "../ports.ts";
 import type { Engine } from "./engine.ts";
 import { boundedChanges } from "./events.ts";
+import type { JoinCredentials } from "./join-credentials.ts";
 import { isUnfinished } from "./journal-state.ts";
 import type { ProgressThrottle } from "./progress-throttle.ts";
 
@@ -13,6 +14,7 @@ export interface ConversationParts {
   readonly hello: () => Promise<Hello>;
   readonly readOutput: (step: string, offset: number, maxBytes: number) => { offset: number; bytes: Buffer; isLast: boolean } | undefined;
   readonly progress: ProgressThrottle;
+  readonly credentials: JoinCredentials;
   readonly clock: Clock;
   readonly log: Log;
   /** A plan was accepted or cancelled. */
@@ -69,10 +71,11 @@ export class LiveConversation {
   }
 
   async #run(): Promise<void> {
-    const { progress, engine } = this.#parts;
+    const { progress, engine, credentials } = this.#parts;
     await this.#send({ $case: "hello", value: await this.#parts.hello() });
     const detach = progress.attach((each: Progress) => this.#sendQuietly({ $case: "progress", value: each }));
     const unwatch = engine.onEnded(() => this.#idleSoon());
+    const hangUp = credentials.attach({ ask: (request) => this.#ask(request), settled: () => this.#idleSoon() });
     try {
       this.#idleSoon();
       const messages = this.#conversation.received()[Symbol.asyncIterator]();
@@ -86,6 +89,7 @@ export class LiveConversation {
     } finally {
       detach();
       unwatch();
+      hangUp();
       this.#cancelIdle?.();
       this.#cancelSilence?.();
       this.#conversation.close();
@@ -111,6 +115,7 @@ export class LiveConversation {
         return;
       }
       case "joinCredential":
+        return this.#parts.credentials.take(body.value);
       case undefined:
         return;
     }
@@ -130,6 +135,13 @@ export class LiveConversation {
     // The loop is woken whether or not the answer can be sent: accepted is accepted.
     this.#parts.wakeReconcile();
     await this.#send({ $case: "planAnswer", value: { planEpoch, generation, accepted: true, reason: "", message: "" } });
+  }
+
+  async #ask(request: JoinCredentialRequest): Promise<void> {
+    // Whatever was said before: we are not idle, and the answer has a deadline of its own.
+    this.#cancelIdle?.();
+    this.#cancelSilence?.();
+    await this.#send({ $case: "joinCredentialRequest", value: request });
   }
 
   async #sendLogs({ requestId, step, offset, maxBytes }: CollectLogs): Promise<void> {
@@ -182,7 +194,7 @@ export class LiveConversation {
     this.#cancelIdle = clock.setTimer(IDLE_AFTER_MS, () => {
       const { accepted } = engine.journal;
       const isWorking = engine.isApplying || (isUnfinished(accepted) && accepted.ending === undefined);
-      if (isWorking || this.#answering > 0) return;
+      if (isWorking || this.#answering > 0 || this.#parts.credentials.isAwaited) return;
       this.#sendQuietly({ $case: "idle", value: {} });
       this.#cancelSilence?.();
       this.#cancelSilence = clock.setTimer(SILENCE_MS, () =>
