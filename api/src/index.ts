@@ -1,4 +1,5 @@
 /** The one door of api/: the objects, their validation, and what a profile compiles to. Pure. */
+export { checkBinaries, KEPT_SUFFIX, malformedBinary } from "./binary-rules.ts";
 export { canonicalJson, contentDigest } from "./canonical-json.ts";
 export { type Compilation, compile, revisionOf, revisionOfLock } from "./compile.ts";
 export { formatDuration, parseDurationMs } from "./duration.ts";
@@ -15,6 +16,7 @@ export {
 export { kindOf } from "./kind-of.ts";
 export { locate, type Manifest, type ManifestParsing, parseManifests } from "./manifest.ts";
 export { resolveMaxUnavailable } from "./max-unavailable.ts";
+export { canonicalModuleName, isModuleName } from "./module-rules.ts";
 export { didYouMean, nearest } from "./nearest.ts";
 export {
   API_VERSION,

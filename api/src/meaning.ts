@@ -2,18 +2,28 @@
  * What a schema cannot say: checks of what the values mean, alone and together.
  * They take raw JSON, not parsed objects, so that they can be told beside the faults of shape; of what has the wrong shape they say nothing.
  */
+import { checkBinaries } from "./binary-rules.ts";
 import { checkContainerd } from "./containerd-rules.ts";
 import { checkImages } from "./image-rules.ts";
 import { parseDurationMs } from "./duration.ts";
+import { checkKernelModules } from "./module-rules.ts";
 import type { Kind } from "./objects.ts";
 import type { Finding, Path } from "./problems.ts";
 import { at, listAt, mappingAt } from "./raw.ts";
 import { checkSysctls } from "./sysctl-rules.ts";
 
+const BINARIES: Path = ["spec", "binaries"];
+
 export function checkMeaning(kind: Kind, json: unknown): readonly Finding[] {
   switch (kind) {
     case "NodeProfile":
-      return [...checkSysctlSection(json), ...checkContainerd(json), ...checkImagesSection(json)];
+      return [
+        ...checkBinaries(at(json, BINARIES), BINARIES),
+        ...checkKernelModules(json, ["spec", "kernelModules", "names"]),
+        ...checkSysctlSection(json),
+        ...checkContainerd(json),
+        ...checkImagesSection(json),
+      ];
     case "ImageLock":
       return checkImages(json, ["spec", "images"]);
     case "NodeSet":
