@@ -12,6 +12,8 @@ export interface DataFiles {
   readonly natsTrust: string;
   readonly nats: string;
   readonly ports: string;
+  /** Where the key of stored secrets is unless the configuration names another file. */
+  readonly secretKey: string;
 }
 
 export function dataFiles(root: string): DataFiles {
@@ -24,6 +26,7 @@ export function dataFiles(root: string): DataFiles {
     natsTrust: join(root, "nats-trust"),
     nats: join(root, "nats"),
     ports: join(root, "ports.json"),
+    secretKey: join(root, "secrets.key"),
   };
 }
 

@@ -68,6 +68,29 @@ export interface DesiredNode {
   readonly enforcedAtMs?: number;
 }
 
+/** A kubeadm bootstrap token that is, or may be, in a cluster; never its secret half. Written before the token is made there. */
+export interface BootstrapTokenRecord {
+  readonly tokenId: string;
+  /** metadata.name of the Cluster. */
+  readonly cluster: string;
+  readonly nodeId: string;
+  readonly planEpoch: number;
+  readonly generation: number;
+  readonly mintedAtMs: number;
+  readonly expiresAtMs: number;
+  /** What the node had reported of that generation when it was minted: a report that differs is about this token. */
+  readonly reportedBefore: string;
+}
+
+/** A value encrypted with AES-256-GCM under the key file; bound to the key it is stored under. Binary as base64. */
+export interface SealedSecret {
+  /** Which key file opens it. */
+  readonly keyId: string;
+  readonly nonce: string;
+  readonly tag: string;
+  readonly ciphertext: string;
+}
+
 /** A node knew a higher (plan epoch, generation) than the store: the store is an old backup, and nothing is decided until somebody accepts that. */
 export interface RestoredRecord {
   readonly nodeId: string;

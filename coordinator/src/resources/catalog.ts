@@ -3,7 +3,7 @@
  * Writers commit with the revisions found here; whoever was stale loses and looks again.
  */
 import type { Cluster, DroverObject, ImageLock, JoinToken, Kind, Node, NodeProfile, NodeSet, Rollout } from "@drover/api";
-import type { DesiredNode, JoinTokenRecord, NodeRecord, OperatorRecord, RestoredRecord } from "../records.ts";
+import type { BootstrapTokenRecord, DesiredNode, JoinTokenRecord, NodeRecord, OperatorRecord, RestoredRecord } from "../records.ts";
 import { keys } from "../store/keys.ts";
 import type { Store, StoreEntry } from "../store/store.ts";
 import { readJson } from "../store/values.ts";
@@ -29,7 +29,7 @@ export interface CatalogChange {
   readonly isDeleted: boolean;
 }
 
-const PREFIXES = ["objects/", keys.nodes, keys.allDesired, keys.joinTokens, keys.operators, keys.coordinator];
+const PREFIXES = ["objects/", keys.nodes, keys.allDesired, keys.joinTokens, keys.bootstrapTokens, keys.operators, keys.coordinator];
 const HISTORY_LENGTH = 10_000;
 
 export class Catalog {
@@ -68,6 +68,10 @@ export class Catalog {
 
   get joinTokens(): ReadonlyMap<string, Stored<JoinTokenRecord>> {
     return this.#map(keys.joinTokens) as ReadonlyMap<string, Stored<JoinTokenRecord>>;
+  }
+
+  get bootstrapTokens(): ReadonlyMap<string, Stored<BootstrapTokenRecord>> {
+    return this.#map(keys.bootstrapTokens) as ReadonlyMap<string, Stored<BootstrapTokenRecord>>;
   }
 
   get operators(): ReadonlyMap<string, Stored<OperatorRecord>> {

@@ -15,6 +15,12 @@ export const keys = {
   /** JoinTokenRecord by token id (the secret only as a hash). */
   joinToken: (tokenId: string): string => `tokens/${tokenId}`,
   joinTokens: "tokens/",
+  /** SealedSecret: what is secret, encrypted. */
+  secret: (kind: SecretKind, name: string): string => `secrets/${kind}/${name}`,
+  secrets: "secrets/",
+  /** BootstrapTokenRecord by the token's public half: tokens that may be in a cluster. */
+  bootstrapToken: (tokenId: string): string => `bootstraptokens/${tokenId}`,
+  bootstrapTokens: "bootstraptokens/",
   /** AuditRecord; newest last. */
   audit: (atMs: number, unique: string): string => `audit/${String(atMs).padStart(15, "0")}-${unique}`,
   audits: "audit/",
@@ -27,3 +33,6 @@ export const keys = {
   restored: "coordinator/restored",
   coordinator: "coordinator/",
 } as const;
+
+/** What is kept encrypted. */
+export type SecretKind = "kubeconfig";
