@@ -1,14 +1,15 @@
 /** Gives memory back to the machine: after the start, and whenever work (a plan, a session, a scan) has left garbage behind. */
-import { getHeapStatistics } from "node:v8";
+import { getHeapSpaceStatistics } from "node:v8";
 import { type Clock, type Component, sleep } from "@drover/lifecycle";
 
 /** By then the first session is over. */
 const FIRST_LOOK_MS = 15_000;
 const LOOK_INTERVAL_MS = 60_000;
-/** A heartbeat each 10 s takes most of an hour for that; a collection costs as much CPU as a drift scan. */
+/** Heartbeats alone take hours for that; a collection costs as much CPU as a drift scan. */
 const WORTHWHILE_BYTES = 512 * 1024;
 
 export interface Heap {
+  /** By what has lived for a while: what dies young is collected by V8 itself in bounded room, for next to nothing. */
   usedBytes(): number;
   /** Everything that can be, and the pages handed back. */
   collect(): void;
@@ -19,7 +20,10 @@ export function ownHeap(): Heap | undefined {
   const { gc } = globalThis;
   if (gc === undefined) return undefined;
   return {
-    usedBytes: () => getHeapStatistics().used_heap_size,
+    usedBytes: () =>
+      getHeapSpaceStatistics()
+        .filter(({ space_name }) => !space_name.startsWith("new_"))
+        .reduce((sum, { space_used_size }) => sum + space_used_size, 0),
     // V8 would do the same, but only when a machine that has no memory left is swapping.
     collect: () => gc({ type: "major", execution: "sync", flavor: "last-resort" }),
   };
