@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes a fresh clone able to run: npm packages (with Node 24 among them) and the Debian packages that the named task needs.
-# Usage: set-up.sh check|test|quickstart|bench ; root installs what is missing, others are told what to install.
+# Usage: set-up.sh check|test|quickstart|bench|machines ; machines is test and what full and virtual machines need; root installs what is missing, others are told what to install.
 set -eu
 cd "$(dirname "$0")/../.."
 task=${1:-test}
@@ -13,9 +13,15 @@ if ! [ -f "$stamp" ] || ! cmp -s package-lock.json "$stamp"; then
 fi
 
 # program (or file) and the Debian package that brings it
+tests="nats-server:nats-server containerd:containerd runc:runc docker-registry:docker-registry ip:iproute2 iptables:iptables strace:strace etcd:etcd-server mount:mount unshare:util-linux ps:procps"
+machines="debootstrap:debootstrap systemd-nspawn:systemd-container zstd:zstd flock:util-linux qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mke2fs:e2fsprogs busybox:busybox-static"
 case $task in
   check) needed="git:git" ;;
-  *) needed="nats-server:nats-server containerd:containerd runc:runc docker-registry:docker-registry ip:iproute2 iptables:iptables strace:strace etcd:etcd-server mount:mount unshare:util-linux ps:procps" ;;
+  machines) needed="git:git $tests $machines" ;;
+  *) needed=$tests ;;
+esac
+case $task in
+  machines) needed="$needed debootstrap:debootstrap zstd:zstd systemd-nspawn:systemd-container qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mke2fs:e2fsprogs" ;;
 esac
 
 missing=""

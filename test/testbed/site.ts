@@ -1,5 +1,5 @@
 /**
- * A whole site in one bed: coordinator with its embedded NATS, a registry, and light machines with containerd and agent.
+ * A whole site in one bed: coordinator with its embedded NATS, a registry, and machines with containerd and agent.
  * What the quickstart shows and what campaigns shoot at.
  */
 import { mkdir, readFile, writeFile } from "node:fs/promises";
@@ -7,14 +7,19 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { stringify } from "yaml";
 import { Bed } from "./bed.ts";
+import type { FullMachine } from "./full/full-machine.ts";
+import { configureContainerd } from "./full/operator.ts";
 import type { LightMachine } from "./light/light-machine.ts";
+import type { Machine } from "./machine.ts";
 import { eventually, type SpawnedProgram } from "./program.ts";
+import { agentExecutable } from "./roots/agent-executable.ts";
 
 const top = fileURLToPath(new URL("../..", import.meta.url));
 export const nodeProgram = join(top, "node_modules/.bin/node");
 const coordinatorMain = join(top, "coordinator/src/main.ts");
 const agentMain = join(top, "agent/src/main.ts");
 const pushMain = join(top, "test/support/images/push-main.ts");
+const agentUnit = join(top, "images/systemd/drover-agent.service");
 const cliMain = join(top, "cli/src/main.ts");
 
 export interface SiteOptions {
@@ -33,6 +38,12 @@ export interface AddMachineOptions {
   readonly prepare?: (machine: LightMachine) => Promise<void>;
 }
 
+export interface AddFullMachineOptions {
+  readonly kind: "full";
+  /** Called before the agent is started. */
+  readonly prepare?: (machine: FullMachine) => Promise<void>;
+}
+
 export interface LockEntry {
   readonly name: string;
   readonly digest: string;
@@ -48,7 +59,9 @@ export interface CliResult {
 
 export class Site implements AsyncDisposable {
   readonly bed: Bed;
-  readonly machines = new Map<string, LightMachine>();
+  readonly machines = new Map<string, LightMachine | FullMachine>();
+  /** Every one that was given to a machine: what must be found nowhere. */
+  readonly joinTokens: { readonly name: string; readonly joinToken: string }[] = [];
   /** "host:port" of the registry, as images and mirrors name it. */
   readonly registry: string;
   readonly contextFile: string;
@@ -174,33 +187,62 @@ export class Site implements AsyncDisposable {
     return JSON.parse(pushed.stdout) as readonly LockEntry[];
   }
 
-  /** A light machine with containerd, enrolled by a fresh join token and with its agent running. */
-  async addMachine(name: string, labels: Readonly<Record<string, string>> = {}, options: AddMachineOptions = {}): Promise<LightMachine> {
-    const token = JSON.parse(
-      await this.mustDrover([
-        "token",
-        "create",
-        "-o",
-        "json",
-        "--description",
-        `for ${name}`,
-        ...Object.entries(labels).flatMap(([key, value]) => ["--label", `${key}=${value}`]),
-      ]),
-    ) as { joinToken: string; caPin: string; endpoint: string };
+  /** A light machine (or a full one) with containerd, enrolled by a fresh join token and with its agent running. */
+  async addMachine(name: string, labels?: Readonly<Record<string, string>>, options?: AddMachineOptions): Promise<LightMachine>;
+  async addMachine(name: string, labels: Readonly<Record<string, string>>, options: AddFullMachineOptions): Promise<FullMachine>;
+  async addMachine(
+    name: string,
+    labels: Readonly<Record<string, string>> = {},
+    options: AddMachineOptions | AddFullMachineOptions = {},
+  ): Promise<Machine> {
+    return "kind" in options ? this.#addFullMachine(name, labels, options) : this.#addLightMachine(name, labels, options);
+  }
+
+  async #addLightMachine(name: string, labels: Readonly<Record<string, string>>, options: AddMachineOptions): Promise<LightMachine> {
     const machine = await this.bed.addLightMachine(name);
     this.machines.set(name, machine);
     await machine.writeFile("/etc/containerd/config.toml", containerdConfig);
-    await machine.writeFile("/etc/drover/join-token", `${token.joinToken}\n`, 0o600);
-    await machine.writeFile(
-      "/etc/drover/agent.yaml",
-      stringify({ coordinator: token.endpoint, caPin: token.caPin, name, intervals: this.#options.intervals ?? {} }),
-    );
+    await this.#allow(machine, labels);
     await options.prepare?.(machine);
     await machine.addService("containerd", "exec /usr/bin/containerd\n");
     const environment = Object.entries(this.#options.agentEnvironment ?? {}).map(([key, value]) => `${key}=${value}`);
     const agent = this.#options.agent ?? [nodeProgram, agentMain];
     await machine.addService("drover-agent", `exec env ${[...environment, ...agent].join(" ")} run --config /etc/drover/agent.yaml\n`);
     return machine;
+  }
+
+  /** The agent's package is installed, as single executable with its unit. */
+  async #addFullMachine(name: string, labels: Readonly<Record<string, string>>, options: AddFullMachineOptions): Promise<FullMachine> {
+    const copies = { "/usr/bin/drover-agent": await agentExecutable(), "/usr/lib/systemd/system/drover-agent.service": agentUnit };
+    const machine = await this.bed.addFullMachine(name, { copies });
+    this.machines.set(name, machine);
+    await configureContainerd(machine);
+    await this.#allow(machine, labels);
+    await options.prepare?.(machine);
+    const environment = Object.entries(this.#options.agentEnvironment ?? {}).map(([key, value]) => `Environment=${key}=${value}\n`);
+    if (environment.length > 0) {
+      await machine.writeFile("/etc/systemd/system/drover-agent.service.d/bed.conf", `[Service]\n${environment.join("")}`);
+    }
+    const started = await machine.run("systemctl", ["enable", "--now", "drover-agent.service"]);
+    if (started.exitCode !== 0) throw new Error(`${name}: the agent did not start: ${await machine.serviceLog("drover-agent")}`);
+    return machine;
+  }
+
+  /** Join token and configuration for the agent. */
+  async #allow(machine: Machine, labels: Readonly<Record<string, string>>): Promise<void> {
+    const { name } = machine;
+    const words = Object.entries(labels).flatMap(([key, value]) => ["--label", `${key}=${value}`]);
+    const token = JSON.parse(await this.mustDrover(["token", "create", "-o", "json", "--description", `for ${name}`, ...words])) as {
+      joinToken: string;
+      caPin: string;
+      endpoint: string;
+    };
+    this.joinTokens.push({ name, joinToken: token.joinToken });
+    await machine.writeFile("/etc/drover/join-token", `${token.joinToken}\n`, 0o600);
+    await machine.writeFile(
+      "/etc/drover/agent.yaml",
+      stringify({ coordinator: token.endpoint, caPin: token.caPin, name, intervals: this.#options.intervals ?? {} }),
+    );
   }
 
   /** Coordinator and NATS orderly, then everything else at once. */

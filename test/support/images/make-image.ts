@@ -45,6 +45,7 @@ export interface BuiltIndex {
   readonly images: readonly BuiltImage[];
 }
 
+const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 export const MACHINE_ARCHITECTURE = arch() === "x64" ? "amd64" : arch();
 
 export function makeImage(options: ImageOptions): BuiltImage {
@@ -53,20 +54,15 @@ export function makeImage(options: ImageOptions): BuiltImage {
     const content = pseudoRandom(`${options.seed}/${index}`, Math.ceil(options.sizeBytes / layerCount));
     return makeLayer([{ path: `content-${options.seed}-${index}`, content }, ...(index === 0 ? (options.files ?? []) : [])]);
   });
-  const config = blob("application/vnd.oci.image.config.v1+json", {
-    architecture: options.architecture ?? MACHINE_ARCHITECTURE,
-    os: "linux",
-    config: { Env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"] },
-    rootfs: { type: "layers", diff_ids: layers.map((layer) => sha256(layer.tar)) },
+  return assemble(layers, options.architecture ?? MACHINE_ARCHITECTURE, { Env: [`PATH=${PATH}`] });
+}
+
+/** One layer of real programs. @param entrypoint none: whoever runs it says what */
+export function makeProgramImage(files: readonly TarFile[], entrypoint?: readonly string[]): BuiltImage {
+  return assemble([makeLayer(files)], MACHINE_ARCHITECTURE, {
+    Env: [`PATH=${PATH}`],
+    ...(entrypoint === undefined ? {} : { Entrypoint: entrypoint }),
   });
-  const manifest = blob("application/vnd.oci.image.manifest.v1+json", {
-    schemaVersion: 2,
-    mediaType: "application/vnd.oci.image.manifest.v1+json",
-    config: descriptorOf(config),
-    layers: layers.map((layer) => descriptorOf(layer)),
-  });
-  const sizeBytes = layers.reduce((sum, layer) => sum + layer.bytes.length, config.bytes.length);
-  return { digest: manifest.digest, sizeBytes, manifest, config, layers };
 }
 
 export function makeIndex(images: Readonly<Record<string, BuiltImage>>): BuiltIndex {
@@ -85,6 +81,23 @@ export function descriptorOf(of: Blob): { readonly mediaType: string; readonly d
 
 export function sha256(bytes: Uint8Array): string {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+}
+
+function assemble(layers: readonly BuiltLayer[], architecture: string, runtime: object): BuiltImage {
+  const config = blob("application/vnd.oci.image.config.v1+json", {
+    architecture,
+    os: "linux",
+    config: runtime,
+    rootfs: { type: "layers", diff_ids: layers.map((layer) => sha256(layer.tar)) },
+  });
+  const manifest = blob("application/vnd.oci.image.manifest.v1+json", {
+    schemaVersion: 2,
+    mediaType: "application/vnd.oci.image.manifest.v1+json",
+    config: descriptorOf(config),
+    layers: layers.map((layer) => descriptorOf(layer)),
+  });
+  const sizeBytes = layers.reduce((sum, layer) => sum + layer.bytes.length, config.bytes.length);
+  return { digest: manifest.digest, sizeBytes, manifest, config, layers };
 }
 
 function makeLayer(files: readonly TarFile[]): BuiltLayer {
