@@ -15,6 +15,9 @@ cd "$work/packages"
 download linux-image-cloud-amd64 || { apt-get update -qq && download linux-image-cloud-amd64; }
 package=$(dpkg-deb --field linux-image-cloud-amd64_*.deb Depends | sed 's/[ ,|].*//')
 download "$package"
+download busybox-static
+dpkg-deb --extract busybox-static_*.deb "$work/busybox"
+busybox="$work/busybox/bin/busybox"
 dpkg-deb --extract "$package"_*.deb "$work/kernel"
 version=${package#linux-image-}
 cp "$work/kernel/boot/vmlinuz-$version" "$dir/vmlinuz"
@@ -31,12 +34,12 @@ for module in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev vir
   cp "$(find "$work/kernel/lib/modules" -name "$module.ko")" "$initramfs/modules/"
   echo "$module" >> "$initramfs/modules/order"
 done
-install -m 755 /bin/busybox "$initramfs/bin/busybox"
+install -m 755 "$busybox" "$initramfs/bin/busybox"
 for applet in sh mount umount insmod usleep tar mkdir sync switch_root; do
   ln -s busybox "$initramfs/bin/$applet"
 done
 install -m 755 "$guest/init.sh" "$initramfs/init"
-(cd "$initramfs" && find . | busybox cpio -o -H newc 2> /dev/null | gzip -1) > "$dir/initramfs"
+(cd "$initramfs" && find . | "$busybox" cpio -o -H newc 2> /dev/null | gzip -1) > "$dir/initramfs"
 
 install -D -m 644 "$guest/shell-server.pl" "$staging/usr/local/lib/drover-bed/shell-server.pl"
 units="$staging/etc/systemd/system"
@@ -48,9 +51,9 @@ done
 for unit in serial-getty@ttyS0.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer e2scrub_all.timer e2scrub_reap.service getty@tty1.service systemd-networkd.service systemd-resolved.service systemd-pstore.service systemd-repart.service; do
   ln -sf /dev/null "$units/$unit"
 done
-# Of what "-cpu max" shows; each costs the boot seconds of emulation.
-for module in kvm_amd kvm_intel kvm powernow_k8 intel_rapl_msr intel_rapl_common; do
-  echo "install $module /bin/false"
+# Devices that nothing here needs; finding and starting each costs the boot a good part of a second of emulation.
+for module in kvm_amd kvm_intel powernow_k8 aesni_intel ghash_clmulni_intel crct10dif_pclmul crc32_pclmul sha512_ssse3 ata_piix ata_generic pata_acpi psmouse; do
+  echo "blacklist $module"
 done > "$staging/etc/modprobe.d/vm.conf"
 # What a service said shortly before a power cut is worth a write per second.
 mkdir -p "$staging/etc/systemd/journald.conf.d" "$staging/var/log/journal"
