@@ -20,9 +20,6 @@ case $task in
   machines) needed="git:git $tests $machines" ;;
   *) needed=$tests ;;
 esac
-case $task in
-  machines) needed="$needed debootstrap:debootstrap zstd:zstd systemd-nspawn:systemd-container qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mke2fs:e2fsprogs" ;;
-esac
 
 missing=""
 for pair in $needed; do
