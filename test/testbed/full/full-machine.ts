@@ -56,6 +56,10 @@ export class FullMachine implements Machine {
     let hasEnded = false;
     void started.ended.then(() => {
       hasEnded = true;
+      // It may have powered itself off, or rebooted, which ends nspawn too.
+      if (this.#nspawn !== started) return;
+      this.#nspawn = undefined;
+      this.#pid = undefined;
     });
     try {
       this.#pid = await eventually("its pid 1", BOOT_TIMEOUT_MS, () => (hasEnded ? 0 : machinePid(started.pid)));

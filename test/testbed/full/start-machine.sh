@@ -8,7 +8,10 @@ name=$3
 bed=$4
 
 mkdir -p "$dir/root"
-mountpoint -q "$dir/root" || mount -t overlay overlay -o "lowerdir=$root,upperdir=$dir/upper,workdir=$dir/work" "$dir/root"
+if ! mountpoint -q "$dir/root" && ! mount -t overlay overlay -o "lowerdir=$root,upperdir=$dir/upper,workdir=$dir/work" "$dir/root"; then
+  echo "an overlay cannot write to $dir (a container's own root, or NFS?): set DROVER_BED_DIR to a folder of an ordinary file system, as ext4 or xfs" >&2
+  exit 1
+fi
 
 # A place of its own in each hierarchy, below ours so that our limits hold; what the last boot left there goes.
 while IFS=: read -r _ controllers own; do
