@@ -27,6 +27,9 @@ export class Session {
   #isAnswerAwaited = false;
   /** Those who woke the node and are about to ask. */
   #expectedRequests = 0;
+  /** What the node has asked, and we answer. */
+  #answering = 0;
+  readonly #over = new AbortController();
   #heardAtMs: number;
 
   constructor(nodeId: string, hello: Hello, clock: Clock) {
@@ -42,9 +45,14 @@ export class Session {
     return this.#accepted;
   }
 
-  /** Whether something was sent that the node has not answered, or is about to be. */
+  /** Aborts when the session is. */
+  get over(): AbortSignal {
+    return this.#over.signal;
+  }
+
+  /** Whether something is asked, or is about to be, that was not answered: by the node, or by us. */
   get isBusy(): boolean {
-    return this.#isAnswerAwaited || this.#expectedRequests > 0 || this.#logs.size > 0 || this.#dryRuns.size > 0;
+    return this.#answering > 0 || this.#isAnswerAwaited || this.#expectedRequests > 0 || this.#logs.size > 0 || this.#dryRuns.size > 0;
   }
 
   send(body: NonNullable<ConverseResponse["body"]>): void {
@@ -69,6 +77,16 @@ export class Session {
   /** The node was woken for this many requests: an Idle that comes before them does not close the session. */
   expectRequests(count: number): void {
     this.#expectedRequests += count;
+  }
+
+  /** The node waits for us. @returns what is called when it was answered */
+  beginAnswer(): () => void {
+    this.#answering += 1;
+    return () => {
+      this.#answering -= 1;
+      // It was not silent, we were.
+      this.heard();
+    };
   }
 
   expectLogs(requestId: string): Channel<LogChunk> {
@@ -109,8 +127,8 @@ export class Session {
     let cancel: () => void = () => undefined;
     const look = (): void => {
       const quietMs = this.#clock.monotonicMs() - this.#heardAtMs;
-      if (quietMs >= SILENCE_MS) this.outbound.close();
-      else cancel = this.#clock.setTimer(SILENCE_MS - quietMs, look);
+      if (quietMs >= SILENCE_MS && this.#answering === 0) this.outbound.close();
+      else cancel = this.#clock.setTimer(Math.max(1_000, SILENCE_MS - quietMs), look);
     };
     look();
     return () => cancel();
@@ -122,5 +140,6 @@ export class Session {
     for (const chunks of this.#logs.values()) chunks.fail(gone);
     for (const { reject } of this.#dryRuns.values()) reject(gone);
     this.outbound.close();
+    this.#over.abort(gone);
   }
 }

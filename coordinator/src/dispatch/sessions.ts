@@ -3,12 +3,14 @@
  * What is desired is the rollout's decision; the authoritative record of what happened is the report stream.
  */
 import { type Clock, DeadlineExceeded, type Log, type Random, withDeadline } from "@drover/lifecycle";
-import type { ConverseRequest, ConverseResponse, DryRunResult, Hello, Progress, SignedPlan } from "@drover/proto";
+import type { ConverseRequest, ConverseResponse, DryRunResult, Hello, JoinCredentialRequest, Progress, SignedPlan } from "@drover/proto";
 import type { Bus } from "../bus/bus.ts";
+import type { Clusters } from "../cluster/clusters.ts";
 import type { DesiredNode } from "../records.ts";
 import { Refused, refuse } from "../refusal.ts";
 import { OUTBOX_EPOCH_BYTES } from "../reportlog/report-count.ts";
 import { Channel } from "./channel.ts";
+import { isRequestId, JoinRequests } from "./join-requests.ts";
 import { isOlder } from "./planned-steps.ts";
 import { Session } from "./session.ts";
 
@@ -25,6 +27,8 @@ export interface SessionsParts {
   readonly desired: (nodeId: string) => DesiredNode | undefined;
   /** How far the node's outbox was taken; epoch in hex. */
   readonly takenOf: (nodeId: string, outboxEpoch: string) => number;
+  /** Mints what a node joins its cluster with; undefined where there are no clusters. */
+  readonly joinCredential?: Clusters["joinCredential"] | undefined;
   readonly events: SessionEvents;
 }
 
@@ -51,10 +55,13 @@ export class Sessions {
   readonly #clones = new Map<string, { readonly message: string; readonly atMs: number }>();
   readonly #watchers = new Set<Channel<NodeProgress>>();
   readonly #arrivals = new Map<string, Set<(session: Session) => void>>();
+  readonly #joinRequests: JoinRequests;
   #isStopping = false;
 
   constructor(parts: SessionsParts) {
     this.#parts = parts;
+    const { clock, log, joinCredential } = parts;
+    this.#joinRequests = new JoinRequests({ clock, log, mint: joinCredential });
   }
 
   get liveCount(): number {
@@ -269,9 +276,21 @@ export class Sessions {
       case "hello":
         throw new Refused(refuse("HelloExpected", "Hello is said once"));
       case "joinCredentialRequest":
+        if (!isRequestId(body.value.requestId)) throw new Refused(refuse("InvalidRequest", "request_id must have 1 to 64 characters"));
+        void this.#giveJoinCredential(session, body.value);
+        return;
       case undefined:
         // A newer agent says something this coordinator does not know: ignored, as everywhere but in plans.
         return;
+    }
+  }
+
+  async #giveJoinCredential(session: Session, request: JoinCredentialRequest): Promise<void> {
+    const done = session.beginAnswer();
+    try {
+      session.send({ $case: "joinCredential", value: await this.#joinRequests.answer(session.nodeId, request, session.over) });
+    } finally {
+      done();
     }
   }
 
