@@ -270,6 +270,53 @@ describe("the coordinator on ports in memory", () => {
     expect(world.coordinator.catalog.desired.get(NODE_B)?.value).toMatchObject({ rollout: "web-late-2", generation: 1 });
   });
 
+  it("lets nodes of a complete rollout join their cluster again, within the budget, by a plan that counts how often", async () => {
+    const { a, b } = await fleetOfTwo();
+    const { operator } = world.coordinator;
+    const counts = ({ steps }: Plan): number[] => steps.flatMap(({ spec }) => (spec?.$case === "kubeadm" ? [spec.value.rejoin] : []));
+    for (const agent of [a, b]) agent.stepKinds = ["sysctl", "kubeadm"];
+    await world.apply(profile(4096));
+    await world.apply(set);
+    await world.pass(2_000);
+    await expect(operator.rejoinNode("a", "operator:ann")).rejects.toThrow("NodeSet web of node a names no cluster");
+    const cluster = {
+      apiVersion: "drover.dev/v1alpha1",
+      kind: "Cluster",
+      metadata: { name: "prod" },
+      spec: { endpoint: "10.0.0.5:6443", caCertHashes: [`sha256:${"0".repeat(64)}`] },
+    };
+    expect(await world.apply(cluster)).toMatchObject({ ok: true });
+    expect(await world.apply({ ...set, spec: { ...set.spec, cluster: "prod" } })).toMatchObject({ ok: true, rollouts: ["web-2"] });
+    for (const agent of [a, b]) {
+      await world.pass(2_000);
+      await agent.obey();
+    }
+    await world.pass(2_000);
+    expect(world.rollout("web-2")?.status).toMatchObject({ phase: "Complete", updated: 2 });
+    const finishedAt = world.rollout("web-2")?.status?.finishedAt;
+
+    expect(await operator.rejoinNode("b", "operator:ann")).toMatchObject({ nodeId: NODE_B, rejoin: 1 });
+    expect(await operator.rejoinNode(NODE_A, "operator:ann")).toMatchObject({ nodeId: NODE_A, rejoin: 1 });
+    await world.pass(2_000);
+    expect(world.rollout("web-2")?.status).toMatchObject({ phase: "Progressing", updated: 0, inChange: 1 });
+    expect(world.rollout("web-2")?.status?.finishedAt).toBeUndefined();
+    // Whoever was asked first is in change; the other waits, and says why.
+    expect(world.rollout("web-2")?.status?.waiting).toMatchObject([
+      { node: "a", reason: "BudgetSpent" },
+      { node: "b", reason: "InChange" },
+    ]);
+    expect(counts((await b.obey())!)).toEqual([1]);
+    await world.pass(2_000);
+    expect(counts((await a.obey())!)).toEqual([1]);
+    await world.pass(2_000);
+    expect(world.rollout("web-2")?.status).toMatchObject({ phase: "Complete", updated: 2, inChange: 0 });
+    expect(world.rollout("web-2")?.status?.finishedAt).not.toBe(finishedAt);
+    expect([a.plans.map(counts), b.plans.map(counts)]).toEqual([
+      [[0], [1]],
+      [[0], [1]],
+    ]);
+  });
+
   it("sends nothing to an agent that lacks a step kind, and says so", async () => {
     const { a } = await fleetOfTwo();
     await world.apply(profile(4096));

@@ -181,6 +181,8 @@ class CoordinatorCore implements Coordinator {
       view,
       resources,
       sessions,
+      members,
+      clusters: undefined,
       clock,
       random,
       log,

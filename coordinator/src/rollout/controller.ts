@@ -18,7 +18,7 @@ import { keys } from "../store/keys.ts";
 import type { Store, StoreOperation } from "../store/store.ts";
 import { putJson } from "../store/values.ts";
 import { type Decision, decide } from "./decide.ts";
-import { fleetNode, rolloutInput } from "./situation.ts";
+import { fleetNode, isRejoinDue, rolloutInput } from "./situation.ts";
 
 /** Passes are at least this far apart: a thousand reports in a second are one look. */
 const PASS_INTERVAL_MS = 100;
@@ -125,8 +125,11 @@ export class RolloutController {
     if (!resolution.ok || resolution.revision !== rollout.spec.revision) return;
     const own = members.current().membersOf.get(set.metadata.name) ?? [];
     const making = (nodeId: string): DesiredMaking => this.#make(nodeId, set, rollout, resolution, now);
-    const obstacle = (nodeId: string): string | undefined =>
-      catalog.desired.get(nodeId)?.value.revision === resolution.revision ? undefined : this.#obstacle(nodeId, resolution);
+    const obstacle = (nodeId: string): string | undefined => {
+      const desired = catalog.desired.get(nodeId)?.value;
+      const isThere = desired?.revision === resolution.revision && !isRejoinDue(desired, this.#rejoinOf(nodeId));
+      return isThere ? undefined : this.#obstacle(nodeId, resolution);
+    };
     const fleet = own.map((member) => fleetNode({ ...this.#parts, obstacle }, member));
     const decisions = decide(rolloutInput(rollout, own.length), fleet, now);
     for (const decision of decisions) {
@@ -157,7 +160,7 @@ export class RolloutController {
       rollout: rollout.metadata.name,
       profile: resolution.profile,
       locks: resolution.locks,
-      membership: resolution.membership && { ...resolution.membership, rejoin: catalog.nodeRecords.get(nodeId)?.value.rejoin ?? 0 },
+      membership: resolution.membership && { ...resolution.membership, rejoin: this.#rejoinOf(nodeId) },
       facts: observed?.facts,
       planEpoch: catalog.planEpoch.value,
       before,
@@ -167,6 +170,10 @@ export class RolloutController {
         !isOlder({ planEpoch: observed.planEpoch, generation: observed.observedGeneration }, before),
       nowMs,
     });
+  }
+
+  #rejoinOf(nodeId: string): number {
+    return this.#parts.catalog.nodeRecords.get(nodeId)?.value.rejoin ?? 0;
   }
 
   /** The Rollout is part of every commit that moves a node: whoever supersedes it meanwhile makes the whole commit fail. */

@@ -133,6 +133,58 @@ describe("a rollout, told as a story", () => {
     await transcript("restored-from-backup", play);
   });
 
+  it("lets nodes join their cluster again one by one: Complete, Progressing, Complete", async () => {
+    const play = new FleetPlay(["a", "b", "c"]);
+    enforceOneByOne(play);
+    play.pass(3_600_000);
+    play.rejoin("c");
+    play.rejoin("a");
+    enforceOneByOne(play);
+    await transcript("rejoin", play);
+  });
+
+  it("lets a node come to its end, soak and all, before it joins again", async () => {
+    const play = new FleetPlay(["a", "b"], { soakMs: 60_000 });
+    play.decide();
+    play.rejoin("a");
+    play.decide();
+    play.reports("a", "enforced");
+    play.decide();
+    play.pass(60_000);
+    play.decide();
+    await transcript("rejoin-in-change", play);
+  });
+
+  it("lets nobody join again while the rollout is stopped, nor beside a broken node that spends the budget", async () => {
+    const play = new FleetPlay(["a", "b", "c"]);
+    play.decide();
+    play.reports("a", "enforced");
+    play.decide();
+    play.reports("b", "failed", "JoinFailed", "kubeadm ended with 1");
+    play.decide();
+    play.rejoin("a");
+    play.rejoin("b");
+    play.decide();
+    play.supersede("A");
+    enforceOneByOne(play);
+    play.becomes("c", "unhealthy", "LeaseStale");
+    play.rejoin("a");
+    play.decide();
+    play.becomes("c", "healthy", "Beating");
+    enforceOneByOne(play);
+    await transcript("rejoin-stopped", play);
+  });
+
+  it("mends a failure within the failure budget by joining again", async () => {
+    const play = new FleetPlay(["a", "b"], { failureBudget: 1 });
+    play.decide();
+    play.reports("a", "rejected", "JoinFailed", "kubeadm ended with 1");
+    play.decide();
+    play.rejoin("a");
+    enforceOneByOne(play);
+    await transcript("rejoin-mends", play);
+  });
+
   it("takes along who joins late", async () => {
     const play = new FleetPlay([]);
     play.decide();
@@ -156,7 +208,10 @@ describe("decide", () => {
           const decisions = play.decide();
           for (const node of play.nodes.values()) {
             const own = decisions.filter((decision) => "nodeId" in decision && decision.nodeId === node.nodeId);
-            const isDone = node.desired?.revision === play.rollout.revision && node.observed?.generation === node.desired.generation;
+            const isDone =
+              node.desired?.revision === play.rollout.revision &&
+              node.observed?.generation === node.desired.generation &&
+              !node.desired.isRejoinDue;
             if (own.length === 0) expect(isDone).toBe(true);
             for (const decision of own) if (decision.type === "wait") expect(decision.message).not.toBe("");
           }
@@ -214,6 +269,27 @@ describe("decide", () => {
     );
   });
 
+  it("ends every rejoin that it is asked for with a new generation, once nothing stands in its way", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 6 }),
+        fc.integer({ min: 1, max: 3 }),
+        fc.array(fc.nat(5), { maxLength: 6 }),
+        (size, maxUnavailable, asked) => {
+          const play = new FleetPlay(names(size), { maxUnavailable });
+          enforceOneByOne(play);
+          const chosen = new Set(asked.map((index) => `n${index % size}`));
+          for (const name of chosen) play.rejoin(name);
+          enforceOneByOne(play);
+          for (const { name, desired } of play.nodes.values()) {
+            expect(desired).toMatchObject({ generation: chosen.has(name) ? 2 : 1, isRejoinDue: false });
+          }
+          expect(play.decide().find(({ type }) => type === "progress")).toMatchObject({ phase: "Complete", updated: size });
+        },
+      ),
+    );
+  });
+
   it("ends Complete when every node gets there", () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 8 }), fc.integer({ min: 1, max: 8 }), (size, maxUnavailable) => {
@@ -238,6 +314,7 @@ interface StoryStep {
     | "healthy"
     | "supersede"
     | "retry"
+    | "rejoin"
     | "time";
   readonly isLost: boolean;
 }
@@ -266,6 +343,8 @@ const stories = fc.record({
         "healthy",
         "supersede",
         "retry",
+        "rejoin",
+        "rejoin",
         "time",
       ),
       isLost: fc.boolean(),
@@ -289,6 +368,8 @@ function act(play: FleetPlay, { node, what }: StoryStep): void {
       return play.supersede(play.rollout.revision === "A" ? "B" : "A");
     case "retry":
       return play.supersede(play.rollout.revision);
+    case "rejoin":
+      return played.desired === undefined ? undefined : play.rejoin(played.name);
     case "time":
       return play.pass(400_000);
     case "enforced":

@@ -38,6 +38,8 @@ export interface FleetDesired {
   readonly decidedAtMs: number;
   /** When this generation was first seen enforced; soak counts from here. */
   readonly enforcedAtMs: number | undefined;
+  /** It was asked since that the node be reset and join its cluster again. A node in change or soaking comes to its end first. */
+  readonly isRejoinDue: boolean;
 }
 
 export interface FleetObserved {
@@ -82,7 +84,13 @@ type Standing =
   | { readonly is: "updated" }
   | { readonly is: "soaking"; readonly untilMs: number }
   | { readonly is: "changing"; readonly deadlineMs: number; readonly isOurs: boolean }
-  | { readonly is: "failed"; readonly isOurs: boolean; readonly isRetried: boolean; readonly message: string }
+  | {
+      readonly is: "failed";
+      readonly isOurs: boolean;
+      readonly isRetried: boolean;
+      readonly isRejoinDue: boolean;
+      readonly message: string;
+    }
   | { readonly is: "behind" };
 
 interface Placed {
@@ -123,7 +131,7 @@ export function decide(rollout: RolloutInput, fleet: Fleet, now: number): readon
       if (standing.is === "soaking") wait("Soaking", `changed; must stay right for ${seconds(rollout.soakMs)}`);
     } else if (node.obstacle !== undefined) {
       wait(node.obstacle.reason, node.obstacle.message);
-    } else if (standing.is === "failed" && standing.isOurs) {
+    } else if (standing.is === "failed" && standing.isOurs && (isStopped || !standing.isRejoinDue)) {
       wait("Failed", standing.message);
     } else if (standing.is === "changing" && standing.isOurs) {
       wait("InChange", `was given generation ${node.desired?.generation} and has ${seconds(rollout.progressDeadlineMs)} to enforce it`);
@@ -172,18 +180,25 @@ function standingOf(node: FleetNode, rollout: RolloutInput, now: number): Standi
     case "enforced": {
       if (!isRevision) return { is: "behind" };
       const untilMs = (desired.enforcedAtMs ?? now) + rollout.soakMs;
-      return isOurs && untilMs > now ? { is: "soaking", untilMs } : { is: "updated" };
+      if (isOurs && untilMs > now) return { is: "soaking", untilMs };
+      return { is: desired.isRejoinDue ? "behind" : "updated" };
     }
     case "failed":
     case "rejected":
     case "refused":
-      return { is: "failed", isOurs, isRetried: outcome === "failed", message: `${outcome}: ${observed?.reason}: ${observed?.message}` };
+      return {
+        is: "failed",
+        isOurs,
+        isRetried: outcome === "failed",
+        isRejoinDue: desired.isRejoinDue,
+        message: `${outcome}: ${observed?.reason}: ${observed?.message}`,
+      };
     case "none":
     case "accepted":
     default: {
       if (!isRevision || now < deadlineMs) return { is: "changing", deadlineMs, isOurs: isRevision };
       const message = `did not enforce generation ${desired.generation} within ${seconds(rollout.progressDeadlineMs)}`;
-      return { is: "failed", isOurs, isRetried: true, message: `ProgressDeadlineExceeded: ${message}` };
+      return { is: "failed", isOurs, isRetried: true, isRejoinDue: desired.isRejoinDue, message: `ProgressDeadlineExceeded: ${message}` };
     }
   }
 }

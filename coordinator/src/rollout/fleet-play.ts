@@ -77,6 +77,13 @@ export class FleetPlay {
     this.say(`${name} becomes ${verdict} (${reason})`);
   }
 
+  /** An operator asks that the node be reset and join its cluster again. */
+  rejoin(name: string): void {
+    const node = this.node(name);
+    node.desired = { ...node.desired!, isRejoinDue: true };
+    this.say(`it is asked that ${name} joins again`);
+  }
+
   /** A new rollout of another (or the same) revision supersedes the running one. */
   supersede(revision: string): void {
     this.rollout = { ...this.rollout, name: `web-${Number(this.rollout.name.slice(4)) + 1}`, revision };
@@ -100,7 +107,15 @@ export class FleetPlay {
         const node = this.node(decision.name);
         const generation = (node.desired?.generation ?? 0) + 1;
         const { name: rollout, revision } = this.rollout;
-        node.desired = { planEpoch: 1, generation, revision, rollout, decidedAtMs: this.nowMs, enforcedAtMs: undefined };
+        node.desired = {
+          planEpoch: 1,
+          generation,
+          revision,
+          rollout,
+          decidedAtMs: this.nowMs,
+          enforcedAtMs: undefined,
+          isRejoinDue: false,
+        };
         this.#tell(decision.name, `is moved to ${revision}, generation ${generation}`);
         return;
       }

@@ -32,12 +32,13 @@ export function fleetNode({ catalog, fleet, stepKinds, obstacle }: SituationPart
   const { nodeId, name } = member;
   const desired = catalog.desired.get(nodeId)?.value;
   const observed = fleet.node(nodeId);
+  const rejoin = catalog.nodeRecords.get(nodeId)?.value.rejoin ?? 0;
   return {
     nodeId,
     name,
     verdict: observed?.health.verdict ?? "unknown",
     verdictReason: observed?.health.reason ?? "NeverSeen",
-    desired: desired && fleetDesired(desired),
+    desired: desired && fleetDesired(desired, rejoin),
     observed: observed && {
       planEpoch: observed.planEpoch,
       generation: observed.observedGeneration,
@@ -49,8 +50,14 @@ export function fleetNode({ catalog, fleet, stepKinds, obstacle }: SituationPart
   };
 }
 
-function fleetDesired({ planEpoch, generation, revision, rollout, decidedAtMs, enforcedAtMs }: DesiredNode): FleetNode["desired"] {
-  return { planEpoch, generation, revision, rollout, decidedAtMs, enforcedAtMs };
+function fleetDesired(desired: DesiredNode, rejoin: number): FleetNode["desired"] {
+  const { planEpoch, generation, revision, rollout, decidedAtMs, enforcedAtMs } = desired;
+  return { planEpoch, generation, revision, rollout, decidedAtMs, enforcedAtMs, isRejoinDue: isRejoinDue(desired, rejoin) };
+}
+
+/** Whether the plan was made before it was last asked that the node join again. @param rejoin of its NodeRecord */
+export function isRejoinDue(desired: DesiredNode | undefined, rejoin: number): boolean {
+  return desired?.rejoin !== undefined && desired.rejoin < rejoin;
 }
 
 function unsupported(desired: DesiredNode | undefined, kinds: readonly string[] | undefined): FleetNode["obstacle"] {

@@ -1,22 +1,26 @@
 /** What operators can ask of the coordinator, on ports only: the same over gRPC, in a test and in the simulation. */
 import { type Labels, matchesSelector, type NodeSet, validateObject, formatProblem } from "@drover/api";
 import type { Clock, Log, Random } from "@drover/lifecycle";
-import type { CreateJoinTokenRequest, CreateJoinTokenResponse, DryRunOnNodesResponse } from "@drover/proto";
+import type { AdoptClusterRequest, CreateJoinTokenRequest, CreateJoinTokenResponse, DryRunOnNodesResponse } from "@drover/proto";
 import { listAudit } from "../audit/audit.ts";
 import type { Bus } from "../bus/bus.ts";
+import type { Clusters } from "../cluster/clusters.ts";
 import { makeDesired } from "../dispatch/desired.ts";
 import type { Sessions } from "../dispatch/sessions.ts";
 import type { FleetView } from "../fleet/fleet.ts";
 import { createJoinToken } from "../identity/join-tokens.ts";
+import { rejoinNode } from "../identity/rejoin.ts";
 import { revokeNode } from "../identity/revocation.ts";
 import type { AuditEntry } from "../records.ts";
 import { Refused, refuse } from "../refusal.ts";
 import type { Catalog } from "../resources/catalog.ts";
+import type { MembershipIndex } from "../resources/membership-index.ts";
 import type { Resources } from "../resources/resources.ts";
 import { type Content, contentIn, resolveSet } from "../resources/revisions.ts";
 import type { View } from "../resources/view.ts";
 import type { WatchEvent, WatchRequest } from "../resources/watch.ts";
 import type { Store } from "../store/store.ts";
+import { adoptCluster, type Adopted } from "./adopt-cluster.ts";
 
 export interface OperatorCallsParts {
   readonly store: Store;
@@ -26,6 +30,9 @@ export interface OperatorCallsParts {
   readonly view: View;
   readonly resources: Resources;
   readonly sessions: Sessions;
+  readonly members: MembershipIndex;
+  /** undefined where no cluster is taken into care. */
+  readonly clusters: Pick<Clusters, "adopt"> | undefined;
   readonly watch: (request: WatchRequest, signal: AbortSignal) => AsyncIterable<WatchEvent>;
   readonly clock: Clock;
   readonly random: Random;
@@ -45,6 +52,10 @@ export interface OperatorCalls {
   createJoinToken(request: CreateJoinTokenRequest, actor: string): Promise<CreateJoinTokenResponse>;
   /** @returns the node's id. @throws Refused */
   revokeNode(node: string, actor: string, reason: string): Promise<string>;
+  /** The kubeconfig's bytes in the request are gone afterwards. @throws Refused */
+  adoptCluster(request: AdoptClusterRequest, actor: string): Promise<Adopted>;
+  /** @returns the node's id, and how often it has been asked for. @throws Refused */
+  rejoinNode(node: string, actor: string): Promise<{ readonly nodeId: string; readonly rejoin: number }>;
   listAudit(limit: number, actor: string): Promise<readonly AuditEntry[]>;
   /** One answer per node of the sets that these manifests touch. @throws Refused */
   dryRunOnNodes(manifests: readonly Uint8Array[], maxNodesPerSet: number, signal: AbortSignal): AsyncIterable<DryRunOnNodesResponse>;
@@ -55,7 +66,7 @@ const DRY_RUNS_AT_ONCE = 8;
 const MAX_MANIFESTS = 100;
 
 export function operatorCalls(parts: OperatorCallsParts): OperatorCalls {
-  const { store, bus, catalog, view, resources, sessions, watch, clock, random, log, enrolment } = parts;
+  const { store, bus, catalog, view, resources, sessions, members, watch, clock, random, log, enrolment } = parts;
   return {
     view,
     resources,
@@ -77,6 +88,18 @@ export function operatorCalls(parts: OperatorCallsParts): OperatorCalls {
       if (!revocation.ok) throw new Refused(revocation.reason === "UnknownNode" ? refuse("NotFound", revocation.message) : revocation);
       sessions.cut(revocation.nodeId, new Refused(refuse("Revoked", `node ${revocation.nodeId} is revoked`)));
       return revocation.nodeId;
+    },
+    adoptCluster: (request, actor) => adoptCluster(parts, request, actor),
+    async rejoinNode(node, actor) {
+      const record = catalog.nodeRecordOf(node)?.value;
+      if (record === undefined) throw new Refused(refuse("NotFound", `there is no Node ${JSON.stringify(node)}; see: drover get nodes`));
+      const { nodeId } = record;
+      const set = members.current().setOf.get(nodeId);
+      const desired = catalog.desired.get(nodeId)?.value;
+      const standing = { nodeSet: set?.metadata.name, cluster: set?.spec.cluster, desired };
+      const rejoin = await rejoinNode({ store, clock, random, log }, nodeId, standing, actor);
+      if (!rejoin.ok) throw new Refused(rejoin);
+      return rejoin;
     },
     listAudit: (limit, actor) => listAudit(store, { limit, actor }),
     async *dryRunOnNodes(manifests, maxNodesPerSet, signal) {

@@ -124,12 +124,11 @@ export function operatorService(parts: OperatorServiceParts): OperatorServer {
       const node = textFrom("node", request.node, true);
       return { nodeId: await calls.revokeNode(node, actorOf(peer), textFrom("reason", request.reason, false)) };
     }),
-    adoptCluster: unary("adoptCluster", async () => {
-      throw new Refused(refuse("NotReady", "clusters cannot be adopted yet"));
+    adoptCluster: unary("adoptCluster", async (request, peer) => {
+      const { seen, outcome, warnings } = await calls.adoptCluster(request, actorOf(peer));
+      return { object: wire(seen), outcome: OUTCOMES[outcome], warnings: [...warnings] };
     }),
-    rejoinNode: unary("rejoinNode", async () => {
-      throw new Refused(refuse("NotReady", "nodes cannot rejoin yet"));
-    }),
+    rejoinNode: unary("rejoinNode", async (request, peer) => calls.rejoinNode(textFrom("node", request.node, true), actorOf(peer))),
     fetchLogs: streaming<FetchLogsRequest, FetchLogsResponse>("fetchLogs", async function* (request, signal) {
       const nodeId = calls.nodeIdOf(textFrom("node", request.node, true));
       const step = textFrom("step", request.step, false);

@@ -1,0 +1,49 @@
+/** An operator hands over a cluster: its kubeconfig becomes a Secret before anything else happens, and is told to nobody but the module that keeps it. */
+import { type Clock, Secret, withDeadline } from "@drover/lifecycle";
+import type { AdoptClusterRequest } from "@drover/proto";
+import type { AdoptAnswer, Clusters } from "../cluster/clusters.ts";
+import { Refused, refuse } from "../refusal.ts";
+import type { Catalog } from "../resources/catalog.ts";
+import type { Seen, View } from "../resources/view.ts";
+import { keys } from "../store/keys.ts";
+import type { Store } from "../store/store.ts";
+import { kubeconfigFrom, nameFrom, textFrom } from "./operator-requests.ts";
+
+/** The cluster is asked before anything is stored. */
+const ADOPT_DEADLINE_MS = 60_000;
+const CATCH_UP_DEADLINE_MS = 10_000;
+
+export interface AdoptClusterParts {
+  readonly store: Store;
+  readonly catalog: Pick<Catalog, "reached">;
+  readonly view: Pick<View, "see">;
+  readonly clock: Clock;
+  /** undefined where no cluster is taken into care. */
+  readonly clusters: Pick<Clusters, "adopt"> | undefined;
+}
+
+export interface Adopted extends Pick<Extract<AdoptAnswer, { ok: true }>, "outcome" | "warnings"> {
+  readonly seen: Seen;
+}
+
+/** The kubeconfig's bytes in the request are gone afterwards. @throws Refused */
+export async function adoptCluster(parts: AdoptClusterParts, request: AdoptClusterRequest, actor: string): Promise<Adopted> {
+  const { clusters, catalog, clock, store, view } = parts;
+  // Taken out of the request first of all: from here on it cannot be printed.
+  const bytes = request.kubeconfig;
+  const kubeconfig = new Secret(Buffer.from(bytes));
+  bytes.fill(0);
+  const name = nameFrom("name", request.name);
+  const endpoint = textFrom("endpoint", request.endpoint, false);
+  const text = kubeconfigFrom(kubeconfig);
+  if (clusters === undefined) throw new Refused(refuse("NotReady", "this coordinator takes no clusters into care"));
+  const answer = await withDeadline(clock, "adopting the cluster", ADOPT_DEADLINE_MS, undefined, (signal) =>
+    clusters.adopt({ name, endpoint, kubeconfig: text, actor }, signal),
+  );
+  if (!answer.ok) throw new Refused(answer);
+  const entry = await store.get(keys.object("Cluster", name));
+  await withDeadline(clock, "following the store", CATCH_UP_DEADLINE_MS, undefined, () => catalog.reached(entry?.revision ?? 0));
+  const seen = view.see("Cluster", name);
+  if (seen === undefined) throw new Refused(refuse("Conflict", `Cluster ${name} was deleted meanwhile; adopt it again`));
+  return { seen, outcome: answer.outcome, warnings: answer.warnings };
+}
