@@ -39,7 +39,7 @@ export function viewOf(
       machine.effects.clear();
       return work();
     });
-  const { files, kernel, commands, units, containerd } = machine;
+  const { files, kernel, commands, units, containerd, modules, swaps, downloads } = machine;
   return {
     isLive: machine.isLive,
     files: {
@@ -90,6 +90,22 @@ export function viewOf(
           containerd.putImage(name, digest, labels, signal),
         ),
       close: () => containerd.close(),
+    },
+    modules: {
+      presence: (name, signal) => modules.presence(name, signal),
+      load: (name, signal) => effect(50, "modules.load", name, "", () => modules.load(name, signal)),
+    },
+    swaps: {
+      list: () => swaps.list(),
+      availableBytes: () => swaps.availableBytes(),
+      off: (path, signal) => effect(500, "swaps.off", path, "", () => swaps.off(path, signal)),
+      on: (path, priority, signal) => effect(20, "swaps.on", path, "", () => swaps.on(path, priority, signal)),
+    },
+    downloads: {
+      fetch: (download, path, onProgress, signal) =>
+        effect(500, "downloads.fetch", path, download.digest, () => downloads.fetch(download, path, onProgress, signal)),
+      extract: (archive, members, signal) =>
+        effect(100, "downloads.extract", archive, "", () => downloads.extract(archive, members, signal)),
     },
   };
 }

@@ -3,8 +3,11 @@ import type { Host } from "../host/host.ts";
 import { EffectLog } from "./effect-log.ts";
 import { FakeCommands, type FakeProgram } from "./fake-commands.ts";
 import { FakeContainerd, type FakeContainerdOptions } from "./fake-containerd.ts";
+import { FakeDownloads, type FakeSource } from "./fake-downloads.ts";
 import { type FakeFile, FakeFiles } from "./fake-files.ts";
 import { FakeKernel } from "./fake-kernel.ts";
+import { FakeModules, type FakeModulesOptions } from "./fake-modules.ts";
+import { FakeSwaps, type FakeSwapsOptions } from "./fake-swaps.ts";
 import { FakeUnits } from "./fake-units.ts";
 
 export interface FakeHostOptions {
@@ -21,6 +24,11 @@ export interface FakeHostOptions {
   /** Called when a unit is restarted, before it is active again; may change the host, or throw as systemctl fails. */
   readonly onRestart?: (unit: string, host: FakeHost) => void;
   readonly containerd?: FakeContainerdOptions;
+  /** Names of kernel modules; one that is in neither list does not exist. */
+  readonly modules?: FakeModulesOptions;
+  readonly swaps?: FakeSwapsOptions;
+  /** Source to what lies there: a file's content, or an archive's members and their contents. */
+  readonly sources?: Readonly<Record<string, FakeSource>>;
   /** Default 100 GiB. */
   readonly freeBytes?: number;
   /** Default true. */
@@ -33,6 +41,9 @@ export interface FakeHost extends Host {
   readonly commands: FakeCommands;
   readonly units: FakeUnits;
   readonly containerd: FakeContainerd;
+  readonly modules: FakeModules;
+  readonly swaps: FakeSwaps;
+  readonly downloads: FakeDownloads;
   /** Everything that was done to the machine, in order; reads are not effects. */
   readonly effects: EffectLog;
 }
@@ -54,6 +65,9 @@ export function fakeHost(options: FakeHostOptions = {}): FakeHost {
     commands: new FakeCommands(effects, options.programs ?? {}),
     units: new FakeUnits(effects, options.activeUnits ?? [], (unit) => options.onRestart?.(unit, host)),
     containerd: new FakeContainerd(effects, options.containerd ?? {}),
+    modules: new FakeModules(effects, options.modules ?? {}),
+    swaps: new FakeSwaps(effects, options.swaps ?? {}),
+    downloads: new FakeDownloads(effects, files, options.sources ?? {}),
   };
   return host;
 }

@@ -3,6 +3,9 @@
  * through these ports only; adapters lie beside this file, recording fakes in fake/.
  */
 import type { Containerd } from "./containerd-port.ts";
+import type { Downloads } from "./download-port.ts";
+import type { Modules } from "./module-port.ts";
+import type { Swaps } from "./swap-port.ts";
 
 export interface Host {
   /** False with `--root DIR`: files are those of an image, and nothing can be run, read from the kernel or asked. */
@@ -12,6 +15,10 @@ export interface Host {
   readonly commands: Commands;
   readonly units: Units;
   readonly containerd: Containerd;
+  readonly modules: Modules;
+  readonly swaps: Swaps;
+  /** Works on images too: what is fetched lands under the root. */
+  readonly downloads: Downloads;
 }
 
 export type FileKind = "file" | "directory" | "symlink" | "other";

@@ -1,21 +1,28 @@
 /** The machine the agent runs on. */
 import type { Clock } from "@drover/lifecycle";
 import type { Containerd } from "./containerd-port.ts";
+import { CheckedDownloads } from "./checked-downloads.ts";
 import { ExecCommands } from "./exec-commands.ts";
 import type { Host } from "./host.ts";
+import { KernelModules } from "./kernel-modules.ts";
 import { ProcKernel } from "./proc-kernel.ts";
+import { ProcSwaps } from "./proc-swaps.ts";
 import { RootedFiles } from "./rooted-files.ts";
 import { SystemdUnits } from "./systemd-units.ts";
 
 /** @param containerd from host/containerd, connected to the machine's socket */
 export function liveHost(clock: Clock, containerd: Containerd): Host {
   const commands = new ExecCommands(clock);
+  const files = new RootedFiles("/");
   return {
     isLive: true,
-    files: new RootedFiles("/"),
+    files,
     kernel: new ProcKernel(),
     commands,
     units: new SystemdUnits(commands),
     containerd,
+    modules: new KernelModules(commands),
+    swaps: new ProcSwaps(commands),
+    downloads: new CheckedDownloads(files, clock),
   };
 }

@@ -1,7 +1,11 @@
 /** The host of `--root DIR`: files of an image, and nothing that runs. */
+import { systemClock } from "@drover/lifecycle";
+import { CheckedDownloads } from "./checked-downloads.ts";
 import type { Containerd } from "./containerd-port.ts";
 import type { Commands, Host, Kernel, Units } from "./host.ts";
+import type { Modules } from "./module-port.ts";
 import { RootedFiles } from "./rooted-files.ts";
+import type { Swaps } from "./swap-port.ts";
 
 /** Something was asked of an image that only a running machine can answer. */
 export class NotLive extends Error {
@@ -15,9 +19,10 @@ export class NotLive extends Error {
 
 /** @param root directory of the image's file system */
 export function imageHost(root: string): Host {
+  const files = new RootedFiles(root);
   return {
     isLive: false,
-    files: new RootedFiles(root),
+    files,
     kernel: refusing<Kernel>("the kernel", ["readSysctl", "writeSysctl", "isMountPoint", "bootId"]),
     commands: refusing<Commands>("running a command", ["run", "find"]),
     units: refusing<Units>("systemd", ["restart", "isActive", "daemonReload"]),
@@ -35,6 +40,9 @@ export function imageHost(root: string): Host {
       ]),
       close() {},
     },
+    modules: refusing<Modules>("the kernel", ["presence", "load"]),
+    swaps: refusing<Swaps>("swap", ["list", "availableBytes", "off", "on"]),
+    downloads: new CheckedDownloads(files, systemClock),
   };
 }
 

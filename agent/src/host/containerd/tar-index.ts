@@ -2,6 +2,16 @@
 import { posix } from "node:path";
 import { constants, type FileHandle, open } from "node:fs/promises";
 import { ContainerdError } from "../containerd-port.ts";
+import {
+  hasValidChecksum,
+  MAX_EXTENSION_BYTES,
+  nameOf,
+  paxRecords,
+  REGULAR_FILES,
+  sizeOf,
+  TAR_BLOCK_BYTES as BLOCK_BYTES,
+  text,
+} from "../tar-header.ts";
 import { CHUNK_BYTES } from "./content-store.ts";
 import { MAX_DOCUMENT_BYTES } from "./manifest.ts";
 
@@ -10,11 +20,7 @@ export interface TarEntry {
   readonly sizeBytes: number;
 }
 
-const BLOCK_BYTES = 512;
 const MAX_ENTRIES = 100_000;
-/** Of a long name or a pax header. */
-const MAX_EXTENSION_BYTES = 64 * 1024;
-const REGULAR_FILES = new Set(["0", "\0", "7"]);
 
 export class TarIndex {
   readonly path: string;
@@ -101,7 +107,7 @@ async function indexEntries(file: FileHandle, path: string, signal: AbortSignal)
       extension = { ...extension, ...(type === "x" ? paxRecords(content) : { [type === "L" ? "name" : "link"]: text(content) }) };
       continue;
     }
-    const name = posix.normalize(extension.name ?? ustarName(header));
+    const name = posix.normalize(extension.name ?? nameOf(header));
     if (REGULAR_FILES.has(type)) entries.set(name, { offset, sizeBytes });
     if (type === "1") links.set(name, posix.normalize(extension.link ?? text(header.subarray(157, 257))));
     if (type === "2") links.set(name, posix.join(posix.dirname(name), extension.link ?? text(header.subarray(157, 257))));
@@ -124,46 +130,6 @@ async function readExactly(file: FileHandle, path: string, position: number, len
     have += bytesRead;
   }
   return buffer;
-}
-
-function hasValidChecksum(header: Buffer): boolean {
-  let sum = 0;
-  for (const [index, byte] of header.entries()) sum += index >= 148 && index < 156 ? 0x20 : byte;
-  return sum === Number.parseInt(text(header.subarray(148, 156)).trim(), 8);
-}
-
-function sizeOf(header: Buffer): number {
-  // GNU writes sizes from 8 GiB on as binary, marked by the highest bit.
-  if ((header[124]! & 0x80) !== 0) return Number(header.readBigUInt64BE(128));
-  return Number.parseInt(text(header.subarray(124, 136)).trim() || "0", 8);
-}
-
-function ustarName(header: Buffer): string {
-  const name = text(header.subarray(0, 100));
-  const prefix = header.subarray(257, 262).toString() === "ustar" && header[263] === 0x30 ? text(header.subarray(345, 500)) : "";
-  return prefix === "" ? name : `${prefix}/${name}`;
-}
-
-function paxRecords(content: Buffer): { name?: string; sizeBytes?: number; link?: string } {
-  const records: { name?: string; sizeBytes?: number; link?: string } = {};
-  for (let at = 0; at < content.length; ) {
-    const blank = content.indexOf(0x20, at);
-    const length = Number.parseInt(content.subarray(at, blank).toString(), 10);
-    if (blank < 0 || !(length > 0)) break;
-    const record = content.subarray(blank + 1, at + length - 1).toString();
-    const equals = record.indexOf("=");
-    const value = record.slice(equals + 1);
-    if (record.startsWith("path=")) records.name = value;
-    if (record.startsWith("linkpath=")) records.link = value;
-    if (record.startsWith("size=")) records.sizeBytes = Number(value);
-    at += length;
-  }
-  return records;
-}
-
-function text(field: Buffer): string {
-  const end = field.indexOf(0);
-  return field.subarray(0, end < 0 ? field.length : end).toString();
 }
 
 function looksCompressed(header: Buffer): boolean {
