@@ -39,7 +39,7 @@ export function viewOf(
       machine.effects.clear();
       return work();
     });
-  const { files, kernel, commands, units, containerd, modules, swaps, downloads } = machine;
+  const { files, kernel, commands, units, transientUnits, containerd, modules, swaps, downloads } = machine;
   return {
     isLive: machine.isLive,
     files: {
@@ -55,6 +55,7 @@ export function viewOf(
       writeLink: (path, target) => effect(4, "files.writeLink", path, target, () => files.writeLink(path, target)),
       writeHardLink: (from, to) => effect(4, "files.writeHardLink", to, from, () => files.writeHardLink(from, to)),
       rename: (from, to) => effect(4, "files.rename", to, from, () => files.rename(from, to)),
+      makeDirectory: (path, mode) => effect(1, "files.makeDirectory", path, "", () => files.makeDirectory(path, mode)),
       removeTree: (path) => effect(4, "files.removeTree", path, "", () => files.removeTree(path)),
     },
     kernel: {
@@ -69,8 +70,15 @@ export function viewOf(
     },
     units: {
       restart: (unit, signal) => effect(900, "units.restart", unit, "", () => units.restart(unit, signal)),
+      stop: (unit, signal) => effect(300, "units.stop", unit, "", () => units.stop(unit, signal)),
+      enable: (unit, signal) => effect(20, "units.enable", unit, "", () => units.enable(unit, signal)),
       isActive: (unit, signal) => units.isActive(unit, signal),
       daemonReload: (signal) => units.daemonReload(signal),
+    },
+    transientUnits: {
+      start: (order, signal) => effect(50, "transientUnits.start", order.unit, "", () => transientUnits.start(order, signal)),
+      status: (unit, signal) => transientUnits.status(unit, signal),
+      collect: (unit, signal) => effect(20, "transientUnits.collect", unit, "", () => transientUnits.collect(unit, signal)),
     },
     containerd: {
       version: (signal) => containerd.version(signal),
@@ -78,6 +86,8 @@ export function viewOf(
       storagePath: (signal) => containerd.storagePath(signal),
       listImages: (signal) => containerd.listImages(signal),
       listCriImages: (signal) => containerd.listCriImages(signal),
+      listSandboxes: (signal) => containerd.listSandboxes(signal),
+      removeSandbox: (id, signal) => effect(50, "containerd.removeSandbox", id, "", () => containerd.removeSandbox(id, signal)),
       findComplete: (digests, signal) => containerd.findComplete(digests, signal),
       pull: (reference, onProgress, signal) => {
         const size = imageCatalog.find(({ digest }) => reference.endsWith(digest))?.size ?? 0;

@@ -1,5 +1,12 @@
 /** containerd's image store and CRI in memory, named as the real one names images that were pulled or imported. */
-import { type Containerd, ContainerdError, type CriImage, type ImageRecord, type TransferProgress } from "../host/containerd-port.ts";
+import {
+  type Containerd,
+  ContainerdError,
+  type CriImage,
+  type ImageRecord,
+  type PodSandbox,
+  type TransferProgress,
+} from "../host/containerd-port.ts";
 import type { EffectLog } from "./effect-log.ts";
 
 export interface FakeContainerdOptions {
@@ -22,6 +29,7 @@ export class FakeContainerd implements Containerd {
   readonly #archives: NonNullable<FakeContainerdOptions["archives"]>;
   readonly #images = new Map<string, ImageRecord>();
   readonly #content = new Map<string, number>();
+  readonly #sandboxes = new Map<string, PodSandbox>();
   #version: string;
   #criProblem: string | undefined;
 
@@ -138,6 +146,22 @@ export class FakeContainerd implements Containerd {
   async findComplete(digests: readonly string[], signal: AbortSignal): Promise<ReadonlySet<string>> {
     this.#assertAnswers(signal);
     return new Set(digests.filter((digest) => this.#content.has(digest)));
+  }
+
+  /** By the test's hand. */
+  putSandbox(sandbox: PodSandbox): void {
+    this.#sandboxes.set(sandbox.id, sandbox);
+  }
+
+  async listSandboxes(signal: AbortSignal): Promise<readonly PodSandbox[]> {
+    this.#assertAnswers(signal);
+    return [...this.#sandboxes.values()];
+  }
+
+  async removeSandbox(id: string, signal: AbortSignal): Promise<void> {
+    this.#assertAnswers(signal);
+    this.#effects.record("containerd.removeSandbox", id);
+    this.#sandboxes.delete(id);
   }
 
   close(): void {}

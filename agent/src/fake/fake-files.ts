@@ -163,6 +163,11 @@ export class FakeFiles implements Files {
     for (const entry of removed) this.#entries.delete(entry);
   }
 
+  async makeDirectory(path: string, mode: number): Promise<void> {
+    this.#refuseLinks(path);
+    this.#effects.record("files.makeDirectory", normalized(path), mode.toString(8));
+  }
+
   async freeBytes(_path: string): Promise<number> {
     this.#effects.assertAlive();
     return this.#freeBytes;

@@ -1,5 +1,6 @@
 /** A machine in memory that records what is done to it: what steps and reconcile are tested on. */
 import type { Host } from "../host/host.ts";
+import type { TransientUnit } from "../host/transient-units-port.ts";
 import { EffectLog } from "./effect-log.ts";
 import { FakeCommands, type FakeProgram } from "./fake-commands.ts";
 import { FakeContainerd, type FakeContainerdOptions } from "./fake-containerd.ts";
@@ -8,6 +9,7 @@ import { type FakeFile, FakeFiles } from "./fake-files.ts";
 import { FakeKernel } from "./fake-kernel.ts";
 import { FakeModules, type FakeModulesOptions } from "./fake-modules.ts";
 import { FakeSwaps, type FakeSwapsOptions } from "./fake-swaps.ts";
+import { FakeTransientUnits, type TransientProgram } from "./fake-transient-units.ts";
 import { FakeUnits } from "./fake-units.ts";
 
 export interface FakeHostOptions {
@@ -23,6 +25,8 @@ export interface FakeHostOptions {
   readonly activeUnits?: readonly string[];
   /** Called when a unit is restarted, before it is active again; may change the host, or throw as systemctl fails. */
   readonly onRestart?: (unit: string, host: FakeHost) => void;
+  /** What a transient unit does when it is started; default: it runs until a test ends it. */
+  readonly onTransientStart?: (order: TransientUnit, host: FakeHost) => ReturnType<TransientProgram>;
   readonly containerd?: FakeContainerdOptions;
   /** Names of kernel modules; one that is in neither list does not exist. */
   readonly modules?: FakeModulesOptions;
@@ -40,6 +44,7 @@ export interface FakeHost extends Host {
   readonly kernel: FakeKernel;
   readonly commands: FakeCommands;
   readonly units: FakeUnits;
+  readonly transientUnits: FakeTransientUnits;
   readonly containerd: FakeContainerd;
   readonly modules: FakeModules;
   readonly swaps: FakeSwaps;
@@ -64,6 +69,7 @@ export function fakeHost(options: FakeHostOptions = {}): FakeHost {
     ),
     commands: new FakeCommands(effects, options.programs ?? {}),
     units: new FakeUnits(effects, options.activeUnits ?? [], (unit) => options.onRestart?.(unit, host)),
+    transientUnits: new FakeTransientUnits(effects, files, (order) => options.onTransientStart?.(order, host)),
     containerd: new FakeContainerd(effects, options.containerd ?? {}),
     modules: new FakeModules(effects, options.modules ?? {}),
     swaps: new FakeSwaps(effects, options.swaps ?? {}),

@@ -27,6 +27,17 @@ export class FakeUnits implements Units {
     this.#active.add(unit);
   }
 
+  async stop(unit: string, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    this.#effects.record("units.stop", unit);
+    this.#active.delete(unit);
+  }
+
+  async enable(unit: string, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    this.#effects.record("units.enable", unit);
+  }
+
   async isActive(unit: string, signal: AbortSignal): Promise<boolean> {
     signal.throwIfAborted();
     this.#effects.assertAlive();

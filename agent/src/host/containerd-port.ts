@@ -23,6 +23,13 @@ export interface TransferProgress {
   readonly totalBytes: number;
 }
 
+/** What a pod runs in. */
+export interface PodSandbox {
+  readonly id: string;
+  /** "namespace/name" of its pod. */
+  readonly pod: string;
+}
+
 /** Every call may throw ContainerdError, or the signal's reason when it is aborted. */
 export interface Containerd {
   /** "1.6.20". */
@@ -50,6 +57,10 @@ export interface Containerd {
   putImage(name: string, digest: string, labels: Readonly<Record<string, string | undefined>>, signal: AbortSignal): Promise<void>;
   /** Of these manifest or index digests: those whose blobs for this platform are all in the content store, and unpacked. */
   findComplete(digests: readonly string[], signal: AbortSignal): Promise<ReadonlySet<string>>;
+  /** Through CRI; also those that do not run. */
+  listSandboxes(signal: AbortSignal): Promise<readonly PodSandbox[]>;
+  /** Through CRI, with the containers in it; takes its network down. No error when absent. */
+  removeSandbox(id: string, signal: AbortSignal): Promise<void>;
   close(): void;
 }
 

@@ -6,6 +6,7 @@ import type { Containerd } from "./containerd-port.ts";
 import type { Downloads } from "./download-port.ts";
 import type { Modules } from "./module-port.ts";
 import type { Swaps } from "./swap-port.ts";
+import type { TransientUnits } from "./transient-units-port.ts";
 
 export interface Host {
   /** False with `--root DIR`: files are those of an image, and nothing can be run, read from the kernel or asked. */
@@ -14,6 +15,7 @@ export interface Host {
   readonly kernel: Kernel;
   readonly commands: Commands;
   readonly units: Units;
+  readonly transientUnits: TransientUnits;
   readonly containerd: Containerd;
   readonly modules: Modules;
   readonly swaps: Swaps;
@@ -57,6 +59,8 @@ export interface Files {
   identity(path: string): Promise<FileIdentity | undefined>;
   /** A file, link, or directory with all that is in it; no error when absent. Follows no link. @throws EBUSY at another mount */
   removeTree(path: string): Promise<void>;
+  /** Makes it and what is missing above it; an existing directory gets the mode. */
+  makeDirectory(path: string, mode: number): Promise<void>;
   /** Bytes free for root on the file system that holds path, or its nearest existing parent. */
   freeBytes(path: string): Promise<number>;
 }
@@ -98,6 +102,10 @@ export interface Commands {
 /** systemd units, by name with suffix: "containerd.service". */
 export interface Units {
   restart(unit: string, signal: AbortSignal): Promise<void>;
+  /** No error when it does not run, or there is no such unit. */
+  stop(unit: string, signal: AbortSignal): Promise<void>;
+  /** Started with each boot; running ones are not touched. */
+  enable(unit: string, signal: AbortSignal): Promise<void>;
   isActive(unit: string, signal: AbortSignal): Promise<boolean>;
   daemonReload(signal: AbortSignal): Promise<void>;
 }

@@ -8,6 +8,7 @@ import { KernelModules } from "./kernel-modules.ts";
 import { ProcKernel } from "./proc-kernel.ts";
 import { ProcSwaps } from "./proc-swaps.ts";
 import { RootedFiles } from "./rooted-files.ts";
+import { SystemdTransientUnits } from "./systemd-transient-units.ts";
 import { SystemdUnits } from "./systemd-units.ts";
 
 /** @param containerd from host/containerd, connected to the machine's socket */
@@ -20,6 +21,7 @@ export function liveHost(clock: Clock, containerd: Containerd): Host {
     kernel: new ProcKernel(),
     commands,
     units: new SystemdUnits(commands),
+    transientUnits: new SystemdTransientUnits(commands),
     containerd,
     modules: new KernelModules(commands),
     swaps: new ProcSwaps(commands),

@@ -6,6 +6,7 @@ import type { Commands, Host, Kernel, Units } from "./host.ts";
 import type { Modules } from "./module-port.ts";
 import { RootedFiles } from "./rooted-files.ts";
 import type { Swaps } from "./swap-port.ts";
+import type { TransientUnits } from "./transient-units-port.ts";
 
 /** Something was asked of an image that only a running machine can answer. */
 export class NotLive extends Error {
@@ -25,7 +26,8 @@ export function imageHost(root: string): Host {
     files,
     kernel: refusing<Kernel>("the kernel", ["readSysctl", "writeSysctl", "isMountPoint", "bootId"]),
     commands: refusing<Commands>("running a command", ["run", "find"]),
-    units: refusing<Units>("systemd", ["restart", "isActive", "daemonReload"]),
+    units: refusing<Units>("systemd", ["restart", "stop", "enable", "isActive", "daemonReload"]),
+    transientUnits: refusing<TransientUnits>("systemd", ["start", "status", "collect"]),
     containerd: {
       ...refusing<Containerd>("containerd", [
         "version",
@@ -37,6 +39,8 @@ export function imageHost(root: string): Host {
         "importArchive",
         "putImage",
         "findComplete",
+        "listSandboxes",
+        "removeSandbox",
       ]),
       close() {},
     },

@@ -200,6 +200,12 @@ export class RootedFiles implements Files {
     throw coded("EINVAL", `${path} is no regular file`);
   }
 
+  async makeDirectory(path: string, mode: number): Promise<void> {
+    await using directory = await this.#openDirectory(components(path), "refuse", true);
+    await directory.chmod(mode & 0o7777);
+    await durably(path, () => directory.sync());
+  }
+
   async freeBytes(path: string): Promise<number> {
     for (let parts = components(path); ; parts = parts.slice(0, -1)) {
       try {

@@ -25,6 +25,17 @@ export class SystemdUnits implements Units {
     await this.#must(["restart", named(unit)], RESTART_TIMEOUT_MS, signal);
   }
 
+  async stop(unit: string, signal: AbortSignal): Promise<void> {
+    const { exitCode, stderr } = await this.#run(["stop", named(unit)], RESTART_TIMEOUT_MS, signal);
+    // 5: there is no such unit.
+    if (exitCode !== 0 && exitCode !== 5)
+      throw new UnitFailed(`systemctl stop ${unit} ended with ${exitCode}: ${stderr.trim().slice(-500)}`);
+  }
+
+  async enable(unit: string, signal: AbortSignal): Promise<void> {
+    await this.#must(["enable", "--quiet", named(unit)], ASK_TIMEOUT_MS, signal);
+  }
+
   async isActive(unit: string, signal: AbortSignal): Promise<boolean> {
     return (await this.#run(["is-active", "--quiet", named(unit)], ASK_TIMEOUT_MS, signal)).exitCode === 0;
   }
@@ -47,7 +58,8 @@ export class SystemdUnits implements Units {
   }
 }
 
-function named(unit: string): string {
+/** @throws RangeError for what is an option, a path or no unit */
+export function named(unit: string): string {
   if (!UNIT.test(unit)) throw new RangeError(`${JSON.stringify(unit)} is no unit name`);
   return unit;
 }

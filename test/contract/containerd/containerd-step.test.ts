@@ -44,6 +44,8 @@ function machine() {
         if ((await host.files.read(CONFIG_PATH))?.includes(WILL_NOT_START)) throw new Error("containerd did not start");
         await running.start();
       },
+      stop: () => Promise.resolve(),
+      enable: () => Promise.resolve(),
       isActive: () => Promise.resolve(true),
       daemonReload: () => Promise.resolve(),
     },

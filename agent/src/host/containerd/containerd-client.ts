@@ -1,7 +1,14 @@
 /** The Containerd port on the real one's unix socket. */
 import { arch } from "node:os";
 import { type Clock, type Random, systemClock, systemRandom } from "@drover/lifecycle";
-import { type Containerd, ContainerdError, type CriImage, type ImageRecord, type TransferProgress } from "../containerd-port.ts";
+import {
+  type Containerd,
+  ContainerdError,
+  type CriImage,
+  type ImageRecord,
+  type PodSandbox,
+  type TransferProgress,
+} from "../containerd-port.ts";
 import { Connection } from "./connection.ts";
 import { ContentStore } from "./content-store.ts";
 import { type Image, ImagesService } from "./gen/containerd/services/images.ts";
@@ -119,6 +126,20 @@ export class ContainerdClient implements Containerd {
   async findComplete(digests: readonly string[], signal: AbortSignal): Promise<ReadonlySet<string>> {
     if (digests.length === 0) return new Set();
     return this.#contents.findComplete(digests, await this.#snapshotter(signal), { signal });
+  }
+
+  async listSandboxes(signal: AbortSignal): Promise<readonly PodSandbox[]> {
+    const { items } = await this.#connection.unary(RuntimeServiceService.listPodSandbox, {}, { signal });
+    return items.map(({ id, metadata }) => ({ id, pod: `${metadata?.namespace ?? ""}/${metadata?.name ?? ""}` }));
+  }
+
+  async removeSandbox(id: string, signal: AbortSignal): Promise<void> {
+    try {
+      await this.#connection.unary(RuntimeServiceService.stopPodSandbox, { podSandboxId: id }, { signal });
+      await this.#connection.unary(RuntimeServiceService.removePodSandbox, { podSandboxId: id }, { signal });
+    } catch (error) {
+      if (!(error instanceof ContainerdError && error.code === "NotFound")) throw error;
+    }
   }
 
   close(): void {
