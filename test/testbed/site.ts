@@ -13,6 +13,7 @@ import type { LightMachine } from "./light/light-machine.ts";
 import type { Machine } from "./machine.ts";
 import { eventually, type SpawnedProgram } from "./program.ts";
 import { agentExecutable } from "./roots/agent-executable.ts";
+import type { VirtualMachine, VirtualMachineOptions } from "./vm/virtual-machine.ts";
 
 const top = fileURLToPath(new URL("../..", import.meta.url));
 export const nodeProgram = join(top, "node_modules/.bin/node");
@@ -44,6 +45,12 @@ export interface AddFullMachineOptions {
   readonly prepare?: (machine: FullMachine) => Promise<void>;
 }
 
+export interface AddVirtualMachineOptions extends Omit<VirtualMachineOptions, "copies"> {
+  readonly kind: "vm";
+  /** Called before the agent is started. */
+  readonly prepare?: (machine: VirtualMachine) => Promise<void>;
+}
+
 export interface LockEntry {
   readonly name: string;
   readonly digest: string;
@@ -59,7 +66,7 @@ export interface CliResult {
 
 export class Site implements AsyncDisposable {
   readonly bed: Bed;
-  readonly machines = new Map<string, LightMachine | FullMachine>();
+  readonly machines = new Map<string, LightMachine | FullMachine | VirtualMachine>();
   /** Every one that was given to a machine: what must be found nowhere. */
   readonly joinTokens: { readonly name: string; readonly joinToken: string }[] = [];
   /** "host:port" of the registry, as images and mirrors name it. */
@@ -187,15 +194,27 @@ export class Site implements AsyncDisposable {
     return JSON.parse(pushed.stdout) as readonly LockEntry[];
   }
 
-  /** A light machine (or a full one) with containerd, enrolled by a fresh join token and with its agent running. */
+  /** A light machine (or a full or virtual one) with containerd, enrolled by a fresh join token and with its agent running. */
   async addMachine(name: string, labels?: Readonly<Record<string, string>>, options?: AddMachineOptions): Promise<LightMachine>;
   async addMachine(name: string, labels: Readonly<Record<string, string>>, options: AddFullMachineOptions): Promise<FullMachine>;
+  async addMachine(name: string, labels: Readonly<Record<string, string>>, options: AddVirtualMachineOptions): Promise<VirtualMachine>;
   async addMachine(
     name: string,
     labels: Readonly<Record<string, string>> = {},
-    options: AddMachineOptions | AddFullMachineOptions = {},
+    options: AddMachineOptions | AddFullMachineOptions | AddVirtualMachineOptions = {},
   ): Promise<Machine> {
-    return "kind" in options ? this.#addFullMachine(name, labels, options) : this.#addLightMachine(name, labels, options);
+    if (!("kind" in options)) return this.#addLightMachine(name, labels, options);
+    const copies = { "/usr/bin/drover-agent": await agentExecutable(), "/usr/lib/systemd/system/drover-agent.service": agentUnit };
+    if (options.kind === "full") {
+      const machine = await this.bed.addFullMachine(name, { copies });
+      await this.#startAgent(machine, labels, async () => options.prepare?.(machine));
+      return machine;
+    }
+    const machine = await this.bed.addVirtualMachine(name, { ...options, copies });
+    await this.#startAgent(machine, labels, async () => options.prepare?.(machine));
+    // What a power cut comes after is on the disk.
+    await machine.run("sync", []);
+    return machine;
   }
 
   async #addLightMachine(name: string, labels: Readonly<Record<string, string>>, options: AddMachineOptions): Promise<LightMachine> {
@@ -211,21 +230,22 @@ export class Site implements AsyncDisposable {
     return machine;
   }
 
-  /** The agent's package is installed, as single executable with its unit. */
-  async #addFullMachine(name: string, labels: Readonly<Record<string, string>>, options: AddFullMachineOptions): Promise<FullMachine> {
-    const copies = { "/usr/bin/drover-agent": await agentExecutable(), "/usr/lib/systemd/system/drover-agent.service": agentUnit };
-    const machine = await this.bed.addFullMachine(name, { copies });
-    this.machines.set(name, machine);
+  /** On a machine with systemd, where the agent's package is installed: single executable and unit. */
+  async #startAgent(
+    machine: FullMachine | VirtualMachine,
+    labels: Readonly<Record<string, string>>,
+    prepare: () => Promise<void>,
+  ): Promise<void> {
+    this.machines.set(machine.name, machine);
     await configureContainerd(machine);
     await this.#allow(machine, labels);
-    await options.prepare?.(machine);
+    await prepare();
     const environment = Object.entries(this.#options.agentEnvironment ?? {}).map(([key, value]) => `Environment=${key}=${value}\n`);
     if (environment.length > 0) {
       await machine.writeFile("/etc/systemd/system/drover-agent.service.d/bed.conf", `[Service]\n${environment.join("")}`);
     }
-    const started = await machine.run("systemctl", ["enable", "--now", "drover-agent.service"]);
-    if (started.exitCode !== 0) throw new Error(`${name}: the agent did not start: ${await machine.serviceLog("drover-agent")}`);
-    return machine;
+    const started = await machine.run("systemctl", ["enable", "--now", "drover-agent.service"], { timeoutMs: 180_000 });
+    if (started.exitCode !== 0) throw new Error(`${machine.name}: the agent did not start: ${await machine.serviceLog("drover-agent")}`);
   }
 
   /** Join token and configuration for the agent. */
