@@ -17,8 +17,10 @@ export interface FetchFailure {
   readonly message: string;
 }
 
-const DEFAULT_MAX_PARALLEL = 3;
-const DEFAULT_MAX_PARALLEL_PER_REGISTRY = 2;
+const DEFAULT_MAX_PARALLEL = 6;
+const DEFAULT_MAX_PARALLEL_PER_REGISTRY = 4;
+/** One is unpacked while the other still comes. */
+const MAX_PARALLEL_LARGE = 2;
 const PROGRESS_EVERY_MS = 200;
 
 /** Pure. */
@@ -49,6 +51,7 @@ export async function fetchImages(
   const limits = {
     maxParallel: spec.maxParallel || DEFAULT_MAX_PARALLEL,
     maxParallelPerRegistry: spec.maxParallelPerRegistry || DEFAULT_MAX_PARALLEL_PER_REGISTRY,
+    maxParallelLarge: MAX_PARALLEL_LARGE,
   };
   const tally = new ProgressTally(transfers, context);
   const failures: FetchFailure[] = [];
