@@ -6,6 +6,10 @@ import { type Clock, type Component, type Log, type Random, runGroup, withDeadli
 import type { ConverseRequest, ConverseResponse } from "@drover/proto";
 import { auditOperation, keepAuditBounded } from "./audit/audit.ts";
 import type { Bus } from "./bus/bus.ts";
+import { createClusters } from "./cluster/adopted-clusters.ts";
+import type { ConnectCluster } from "./cluster/cluster-connections.ts";
+import type { Clusters } from "./cluster/clusters.ts";
+import type { SecretBox } from "./cluster/secret-box.ts";
 import { lackingKinds } from "./dispatch/planned-steps.ts";
 import { Sessions } from "./dispatch/sessions.ts";
 import { Waker } from "./dispatch/waker.ts";
@@ -40,6 +44,8 @@ export interface CoordinatorParts {
   readonly log: Log;
   /** What new machines are told; undefined where nobody enrols. */
   readonly enrolment?: () => { readonly caPin: string; readonly endpoint: string };
+  /** What adopted clusters are reached by; undefined where no cluster is taken into care. */
+  readonly clusters?: { readonly box: SecretBox; readonly connect: ConnectCluster };
   /** Default 10,000. */
   readonly keptAuditRecords?: number;
   /** Default 7 days or 2 GiB. */
@@ -84,6 +90,7 @@ class CoordinatorCore implements Coordinator {
   readonly #view: View;
   readonly #waker: Waker;
   readonly #controller: RolloutController;
+  readonly #clusters: Clusters | undefined;
   readonly #nodeListeners = new Set<(nodeId: string) => void>();
   #becomeReady: () => void = () => undefined;
   #isReady = false;
@@ -107,6 +114,7 @@ class CoordinatorCore implements Coordinator {
       bus,
       desired,
       takenOf: (nodeId, outboxEpoch) => fleet.takenOf(nodeId, outboxEpoch),
+      joinCredential: parts.clusters && ((wanted, signal) => this.#clusters!.joinCredential(wanted, signal)),
       events: {
         knowsMore: (nodeId, seen) => void this.#knowsMore(nodeId, seen),
         cloneSuspected: (nodeId, message) => {
@@ -122,16 +130,21 @@ class CoordinatorCore implements Coordinator {
           });
         },
         changed: (nodeId) => {
-          for (const listen of this.#nodeListeners) listen(nodeId);
+          this.#nodeChanged(nodeId);
           this.#controller.look();
         },
       },
     });
     const stepKinds = (nodeId: string): readonly string[] | undefined => sessions.stepKinds(nodeId);
     const members = new MembershipIndex(catalog, fleet);
-    const view = new View({ catalog, fleet, sessions, members, clock });
+    const view = new View({ catalog, fleet, sessions, members, clock, clusters: () => this.#clusters });
     const resources = new Resources({ store, catalog, view, members, clock, random, log });
+    const clusters =
+      parts.clusters &&
+      createClusters({ store, catalog, fleet, resources, clock, random, log: log.child({ component: "clusters" }), ...parts.clusters });
+    clusters?.onChange((nodeId) => this.#nodeChanged(nodeId));
     this.catalog = catalog;
+    this.#clusters = clusters;
     this.fleet = fleet;
     this.sessions = sessions;
     this.#view = view;
@@ -182,7 +195,7 @@ class CoordinatorCore implements Coordinator {
       resources,
       sessions,
       members,
-      clusters: undefined,
+      clusters,
       clock,
       random,
       log,
@@ -215,6 +228,7 @@ class CoordinatorCore implements Coordinator {
 
   #components(): readonly Component[] {
     const { store, bus, clock, random, log, keptAuditRecords } = this.#parts;
+    const clusters = this.#clusters;
     const keep = keptAuditRecords ?? DEFAULT_AUDIT_RECORDS;
     return [
       { name: "observer", run: (signal) => this.#observer.run(signal) },
@@ -223,6 +237,7 @@ class CoordinatorCore implements Coordinator {
       { name: "revocation", run: (signal) => keepRevoked({ store, bus, clock, random, log }, signal) },
       { name: "waker", run: (signal) => this.#waker.run(signal) },
       { name: "rollout", run: (signal) => this.#controller.run(signal) },
+      ...(clusters === undefined ? [] : [{ name: "clusters", run: (signal: AbortSignal) => clusters.run(signal) }]),
     ];
   }
 
@@ -268,6 +283,10 @@ class CoordinatorCore implements Coordinator {
       observer_loop_lag_seconds: { help: "Lateness of the last verdict tick.", value: loopLagMs / 1000 },
       observer_consumer_lag_seconds: { help: "Age of the oldest own beat that has not come back.", value: consumerLagMs / 1000 },
     };
+  }
+
+  #nodeChanged(nodeId: string): void {
+    for (const listen of this.#nodeListeners) listen(nodeId);
   }
 
   /** Nodes that are enrolled are in the fleet, whether they were heard of or not; those whose record is gone are not. */

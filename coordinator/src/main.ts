@@ -10,12 +10,13 @@ import { AuthorityUnusable } from "./identity/authority.ts";
 import { LocalRefusal } from "./local-commands.ts";
 import { CannotListen } from "./rpc/servers.ts";
 import { AlreadyRunning, serve } from "./serve.ts";
+import { SecretKeyUnusable } from "./cluster/secret-key-file.ts";
 import { StoreUnusable } from "./store/sqlite-store.ts";
 
 const printError = (line: string): void => void process.stderr.write(`${line}\n`);
 
 /** What an operator can do something about: its message is enough. */
-const EXPECTED = [AlreadyRunning, AuthorityUnusable, CannotListen, LocalRefusal, NatsUnavailable, StoreUnusable];
+const EXPECTED = [AlreadyRunning, AuthorityUnusable, CannotListen, LocalRefusal, NatsUnavailable, SecretKeyUnusable, StoreUnusable];
 
 const program = buildProgram({
   env: process.env,

@@ -78,8 +78,8 @@ export interface BootstrapTokenRecord {
   readonly generation: number;
   readonly mintedAtMs: number;
   readonly expiresAtMs: number;
-  /** What the node had reported of that generation when it was minted: a report that differs is about this token. */
-  readonly reportedBefore: string;
+  /** What the node had reported of an earlier try by that generation when it was minted: what it reports besides is about this token. */
+  readonly reportedBefore: readonly string[];
 }
 
 /** A value encrypted with AES-256-GCM under the key file; bound to the key it is stored under. Binary as base64. */

@@ -3,6 +3,9 @@ import { type Clock, type Component, lockDirectory, type Log, type Random, runGr
 import { type EmbeddedNats, openEmbeddedNats } from "./bus/embedded-nats.ts";
 import { NatsBus } from "./bus/nats-bus.ts";
 import { openOutsideNats, type OutsideNats } from "./bus/outside-nats.ts";
+import { connectKubernetes } from "./cluster/kubernetes-api.ts";
+import { openSecretBox } from "./cluster/secret-key-file.ts";
+import type { SecretBox } from "./cluster/secret-box.ts";
 import type { Config } from "./config/config.ts";
 import { type Coordinator, createCoordinator } from "./coordinator.ts";
 import { type BoundPorts, type DataFiles, dataFiles, makeDataDirectory, writePorts } from "./data-files.ts";
@@ -40,7 +43,7 @@ export class AlreadyRunning extends Error {
 
 /**
  * Serves until the signal aborts.
- * @throws AlreadyRunning, NatsUnavailable, StoreUnusable with what to do about it
+ * @throws AlreadyRunning, NatsUnavailable, StoreUnusable, SecretKeyUnusable with what to do about it
  */
 export async function serve(options: ServeOptions, signal: AbortSignal): Promise<void> {
   const { dataDir } = options.config;
@@ -89,6 +92,7 @@ async function serveLocked(options: ServeOptions, signal: AbortSignal): Promise<
       random,
       log,
       snapshotStore: fileSnapshotStore(files.snapshot),
+      clusters: { box: secretBox(config, files, log), connect: connectKubernetes },
       enrolment: () => ({ caPin: authority.pin, endpoint: endpointOf("enrolment") }),
       keptAuditRecords: config.limits.auditRecords,
       keptReports: { ageMs: config.reportLog.maxAgeMs, bytes: config.reportLog.maxBytes },
@@ -125,6 +129,13 @@ async function serveLocked(options: ServeOptions, signal: AbortSignal): Promise<
     await reportLog.close();
     await store.close();
   }
+}
+
+function secretBox(config: Config, files: DataFiles, log: Log): SecretBox {
+  const keyFile = config.secretKeyFile ?? files.secretKey;
+  const { box, isNew } = openSecretBox(keyFile);
+  if (isNew) log.warn({ keyFile, keyId: box.keyId }, "made the key of stored secrets: back it up apart from the store");
+  return box;
 }
 
 /** The server that the coordinator brings along, running; or a cluster that is somebody else's, not asked yet. */

@@ -14,7 +14,7 @@ export type JoinCredentialAnswer = { readonly ok: true; readonly token: Secret; 
 
 export interface AdoptRequest {
   readonly name: string;
-  /** "host:port"; empty: as in the kubeconfig. */
+  /** Where nodes reach the API server, "host:port"; empty: as the Cluster object says already, for a new one as in the kubeconfig. */
   readonly endpoint: string;
   readonly kubeconfig: Secret;
   /** As in the audit log. */
@@ -36,6 +36,8 @@ export interface Clusters {
   statusOf(clusterName: string): NonNullable<Cluster["status"]>;
   /** undefined: it is in no cluster that is known. */
   kubernetesNodeOf(nodeId: string): NonNullable<Node["status"]>["kubernetes"];
+  /** Since when, in Unix milliseconds, it has been as Ready as it is; for people. */
+  readySinceMs(nodeId: string): number | undefined;
   /** Called with a node id when what kubernetesNodeOf says of it changed. @returns what takes the listener away */
   onChange(listen: (nodeId: string) => void): () => void;
 }

@@ -11,6 +11,8 @@ export interface Config {
   /** SANs of the server certificate; agents are told the first. */
   readonly advertisedHosts: readonly string[];
   readonly nats: NatsConfig;
+  /** undefined: in the data directory. */
+  readonly secretKeyFile: string | undefined;
   readonly reportLog: { readonly maxAgeMs: number; readonly maxBytes: number };
   readonly log: { readonly level: "debug" | "info" | "warn" | "error" };
   readonly limits: {
@@ -149,7 +151,7 @@ function portClashes({ listen }: WrittenConfig): { readonly at: readonly string[
 }
 
 function configOf(written: WrittenConfig): Config {
-  const { dataDir, listen, reportLog, log, limits, nats } = written;
+  const { dataDir, listen, reportLog, log, limits, nats, secrets } = written;
   const { connectionAge, ...counts } = limits;
   return {
     dataDir,
@@ -159,6 +161,7 @@ function configOf(written: WrittenConfig): Config {
       nats.outside === undefined
         ? { kind: "embedded", port: nats.embedded?.port ?? 4222, program: nats.embedded?.program }
         : { kind: "outside", ...nats.outside },
+    secretKeyFile: secrets.keyFile,
     reportLog: { maxAgeMs: reportLog.maxAge, maxBytes: reportLog.maxBytes },
     log,
     limits: { ...counts, connectionAgeMs: connectionAge },

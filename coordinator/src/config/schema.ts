@@ -86,6 +86,16 @@ export const configSchema = z.strictObject({
     })
     .optional(),
   nats: nats.prefault({}),
+  secrets: z
+    .strictObject({
+      keyFile: absolutePath
+        .optional()
+        .describe(
+          "32 random bytes that kubeconfigs of adopted clusters are encrypted with; left out: secrets.key in dataDir. Made at the first start. " +
+            "Back it up apart from the data directory: both together are the kubeconfigs, one alone is nothing.",
+        ),
+    })
+    .prefault({}),
   reportLog: z
     .strictObject({
       maxAge: durationMs(60_000, "1m").prefault("7d"),

@@ -13,8 +13,10 @@ export interface NodeStatusInput {
   readonly nodeSet: string;
   /** Ids of the steps in the desired plan, in order. */
   readonly plannedSteps: readonly string[];
-  /** What the coordinator itself knows against the node: a suspected clone, step kinds it lacks. */
+  /** What the coordinator itself knows of the node: a suspected clone, step kinds it lacks, Ready in its cluster. */
   readonly ownConditions: readonly Condition[];
+  /** As its cluster's own API says. */
+  readonly kubernetes: NodeStatus["kubernetes"];
   /** Coordinator's Unix milliseconds of the last beat. */
   readonly lastBeatUnixMs: number | undefined;
 }
@@ -45,6 +47,7 @@ export function nodeStatus(input: NodeStatusInput): NodeStatus {
       ? {}
       : { images: observed.images.map(({ name, digest, sizeBytes, pinned }) => ({ name, digest, size: sizeBytes, pinned })) }),
     ...(observed?.facts === undefined ? {} : { facts: factsOf(observed.facts) }),
+    ...(input.kubernetes === undefined ? {} : { kubernetes: input.kubernetes }),
   };
 }
 

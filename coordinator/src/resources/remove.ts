@@ -1,4 +1,4 @@
-/** Deleting one object: refused while something needs it; a NodeSet takes its Rollouts along, a Node (revoked before) its record. */
+/** Deleting one object: refused while something needs it; a NodeSet takes its Rollouts along, a Cluster its kubeconfig, a Node (revoked before) its record. */
 import type { DroverObject, Kind } from "@drover/api";
 import type { Clock, Random } from "@drover/lifecycle";
 import { auditOperation } from "../audit/audit.ts";
@@ -106,6 +106,7 @@ function belongings(catalog: Catalog, object: DroverObject): StoreOperation[] {
       { type: "delete", key: keys.desired(nodeId) },
     ];
   }
+  if (object.kind === "Cluster") return [{ type: "delete", key: keys.secret("kubeconfig", object.metadata.name) }];
   if (object.kind === "NodeSet") {
     // The newest goes last of what fits: older ones that stay are superseded and move nothing.
     return [...catalog.objects("Rollout").values()]

@@ -41,13 +41,16 @@ export class Resources {
     this.#parts = parts;
   }
 
-  /** @param isDryRun admitted as ever, but nothing is stored, not even the audit record */
-  async apply(request: ApplyRequest, isDryRun: boolean): Promise<Applied | Refusal> {
+  /**
+   * @param isDryRun admitted as ever, but nothing is stored, not even the audit record
+   * @param alongside committed with it, or not at all; at most 2
+   */
+  async apply(request: ApplyRequest, isDryRun: boolean, alongside: readonly StoreOperation[] = []): Promise<Applied | Refusal> {
     return this.#inTurn(async () => {
       for (let attempt = 1; attempt <= MAX_ATTEMPTS; attempt += 1) {
         const plan = planApply(this.#parts, request);
         if (!plan.ok) return isDryRun ? plan : this.#refused(request.actor, "ApplyObject", targetOf(request.json), plan);
-        if (!isDryRun && !(await this.#commit(plan.operations))) continue;
+        if (!isDryRun && !(await this.#commit([...plan.operations, ...alongside]))) continue;
         const { kind, metadata } = plan.object;
         const seen = isDryRun ? undefined : this.#parts.view.see(kind, metadata.name);
         return {

@@ -2,6 +2,7 @@
 import type { Condition, DroverObject, Kind, Labels, Node, NodeProfile, NodeSet, Selector } from "@drover/api";
 import { matchesSelector, revisionOf } from "@drover/api";
 import type { Clock } from "@drover/lifecycle";
+import type { Clusters } from "../cluster/clusters.ts";
 import { lackingKinds, plannedSteps } from "../dispatch/planned-steps.ts";
 import type { Sessions } from "../dispatch/sessions.ts";
 import type { FleetView } from "../fleet/fleet.ts";
@@ -26,6 +27,8 @@ export interface ViewParts {
   readonly sessions: Pick<Sessions, "stepKinds" | "cloneAlarm">;
   readonly members: MembershipIndex;
   readonly clock: Clock;
+  /** undefined where no cluster is taken into care. */
+  readonly clusters?: () => Pick<Clusters, "statusOf" | "kubernetesNodeOf" | "readySinceMs"> | undefined;
 }
 
 export class View {
@@ -82,7 +85,10 @@ export class View {
         const isExpired = object.status?.phase === "Unused" && Date.parse(object.spec.expiresAt) <= clock.now();
         return isExpired ? { ...object, status: { phase: "Expired" } } : { ...object };
       }
-      case "Cluster":
+      case "Cluster": {
+        const clusters = this.#parts.clusters?.();
+        return clusters === undefined ? { ...object } : { ...object, status: clusters.statusOf(object.metadata.name) };
+      }
       case "Rollout":
       case "ImageLock":
         return { ...object };
@@ -103,6 +109,7 @@ export class View {
       nodeSet: members.current().setOf.get(nodeId)?.metadata.name ?? "",
       plannedSteps: desired === undefined ? [] : plannedSteps(desired).map(({ id }) => id),
       ownConditions: this.#ownConditions(nodeId),
+      kubernetes: this.#parts.clusters?.()?.kubernetesNodeOf(nodeId),
       lastBeatUnixMs: lastBeatAtMs === undefined ? undefined : clock.now() - (clock.monotonicMs() - lastBeatAtMs),
     });
     return { ...node, metadata: { ...node.metadata, labels: { ...labels } }, status };
@@ -118,6 +125,13 @@ export class View {
     const lacking = desired === undefined || kinds === undefined ? [] : lackingKinds(desired, kinds);
     if (desired !== undefined && lacking.length > 0) {
       conditions.push(condition("Unsupported", "StepKindsLacking", lackingText(lacking), desired.decidedAtMs));
+    }
+    const clusters = this.#parts.clusters?.();
+    const kubernetes = clusters?.kubernetesNodeOf(nodeId);
+    if (kubernetes !== undefined) {
+      const { ready, reason, message } = kubernetes;
+      const lastTransitionTime = timestamp(clusters?.readySinceMs(nodeId) ?? 0);
+      conditions.push({ type: "KubernetesReady", status: ready, reason, message, lastTransitionTime });
     }
     return conditions;
   }
