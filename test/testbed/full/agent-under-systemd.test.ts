@@ -37,7 +37,7 @@ describe.skipIf(missing !== undefined)("the agent's package under a real systemd
     await eventually("its status is told", 10_000, async () => (await property("StatusText")) !== "");
     await eventually("the watchdog is fed", 10_000, async () => Number(await property("WatchdogTimestampMonotonic")) > 0);
     expect((await machine.run("test", ["-e", "/etc/drover/join-token"])).exitCode).toBe(1);
-  });
+  }, 90_000);
 
   it("is started again by systemd when it is killed, stops orderly when it is told to, and starts with the machine", async () => {
     const before = (await machine.servicePid("drover-agent"))!;
@@ -50,5 +50,13 @@ describe.skipIf(missing !== undefined)("the agent's package under a real systemd
     const cut = Date.now();
     await machine.boot();
     await eventually("it beats again", 30_000, async () => (await lastHeartbeat()) > cut);
-  });
+  }, 90_000);
+
+  it("is never given up by systemd, however often it is started", async () => {
+    for (let restart = 1; restart <= 8; restart += 1) {
+      expect(await machine.run("systemctl", ["restart", "drover-agent.service"])).toMatchObject({ exitCode: 0 });
+      process.kill((await machine.servicePid("drover-agent"))!, "SIGKILL");
+    }
+    await eventually("it runs", 20_000, async () => (await property("ActiveState")) === "active");
+  }, 90_000);
 });
