@@ -6,8 +6,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock, VirtualClock } from "@drover/lifecycle";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { eventually } from "../../../test/testbed/program.ts";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { CheckedDownloads } from "./checked-downloads.ts";
 import { RootedFiles } from "./rooted-files.ts";
 
@@ -150,18 +149,14 @@ describe("a download", () => {
       if (how === "stops in the middle") response.writeHead(200, { "content-length": 5000 }).write(CONTENT.subarray(0, 1000));
     };
     const doneBytes: number[] = [];
-    const failure = fetch({}, doneBytes).catch((error: unknown) => error);
-    await eventually(
-      "the request at the server",
-      5000,
-      () => asked.length === 1 && doneBytes.length === (how === "answers nothing" ? 0 : 1),
-    );
     let ended: unknown;
-    void failure.then((error) => (ended = error));
-    await eventually("the end of the download", 5000, async () => {
+    const failing = fetch({}, doneBytes).catch((error: unknown) => (ended = error));
+    await vi.waitFor(() => expect([asked.length, doneBytes.length]).toEqual([1, how === "answers nothing" ? 0 : 1]));
+    await vi.waitFor(async () => {
       await clock.advance(31_000);
-      return ended;
+      expect(ended).toBeDefined();
     });
+    await failing;
     expect(ended).toMatchObject({ reason: "SourceUnreachable", message: expect.stringContaining("30000 ms") as string });
   });
 
