@@ -204,7 +204,7 @@ export class Site implements AsyncDisposable {
     labels: Readonly<Record<string, string>> = {},
     options: AddMachineOptions | AddFullMachineOptions | AddVirtualMachineOptions = {},
   ): Promise<Machine> {
-    if (options.kind === undefined || options.kind === "light") return this.#addLightMachine(name, labels, options);
+    if (options.kind !== "full" && options.kind !== "vm") return this.#addLightMachine(name, labels, options);
     const copies = { "/usr/bin/drover-agent": await agentExecutable(), "/usr/lib/systemd/system/drover-agent.service": agentUnit };
     if (options.kind === "full") {
       const machine = await this.bed.addFullMachine(name, { copies });
