@@ -4,7 +4,10 @@ import { OperatorService } from "@drover/proto";
 import { CliError, type ExitCode, exitCodes } from "./cli-error.ts";
 import type { Context } from "./context/context-file.ts";
 import { dialled, findDistrust } from "./dialled-address.ts";
-import { createOperator, nextStep } from "./next-step.ts";
+import { createOperator, nextAfterAnswer, nextStep } from "./next-step.ts";
+
+/** As the coordinator names the reason of each refusal in its trailers. */
+const REASON_METADATA = "drover-reason";
 
 type Methods = typeof OperatorService;
 type RequestOf<M extends keyof Methods> = Parameters<Methods[M]["requestSerialize"]>[0];
@@ -93,6 +96,11 @@ export class Connection implements Disposable {
 
   async #explain(error: ServiceError, request: object): Promise<CliError> {
     const next = nextStep(error.code, request);
+    // It did answer: what is not there, or took too long, is something else.
+    const isAnswer = error.metadata.get(REASON_METADATA).length > 0;
+    if (isAnswer && (error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED)) {
+      return new CliError(exitCodeOf[error.code] ?? exitCodes.failed, error.details, nextAfterAnswer(request));
+    }
     if (error.code === status.UNAVAILABLE) {
       const distrust = await findDistrust(this.#context);
       if (distrust !== undefined) {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { status } from "@grpc/grpc-js";
-import { nextStep } from "./next-step.ts";
+import { nextAfterAnswer, nextStep } from "./next-step.ts";
 
 describe("the command that helps", () => {
   it("lists what there is of the kind that was asked for", () => {
@@ -12,6 +12,15 @@ describe("the command that helps", () => {
     const json = Buffer.from(JSON.stringify({ kind: "NodeProfile", metadata: { name: "web" }, spec: {} }));
     expect(nextStep(status.ABORTED, { json })).toBe("drover get nodeprofiles web -o yaml");
     expect(nextStep(status.ABORTED, { kind: "NodeProfile", name: "web" })).toBe("drover get nodeprofiles web -o yaml");
+  });
+
+  it("knows a cluster by its kubeconfig, and what is not there from the coordinator", () => {
+    const adopt = { name: "prod", endpoint: "", kubeconfig: Buffer.from("x") } as { name: string };
+    expect(nextStep(status.ABORTED, adopt)).toBe("drover get clusters prod -o yaml");
+    expect(nextStep(status.INVALID_ARGUMENT, adopt)).toContain("kubectl config view");
+    expect(nextAfterAnswer(adopt)).toContain("API server");
+    expect(nextAfterAnswer({ node: "web-1" })).toBe("drover get nodes -o wide");
+    expect(nextAfterAnswer({})).toBe("the same again in a moment");
   });
 
   it("is none where none helps", () => {

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -27,6 +27,16 @@ beforeAll(() => {
   write("selector.yaml", "apiVersion: drover.dev/v1alpha1\nkind: NodeSet\nmetadata: { name: web }\nspec: { selector: {}, profile: web }\n");
   write("no-contexts.yaml", "currentContext: a\n");
   write("bad-context.yaml", "contexts:\n  - name: a\n    endpoint: nowhere\n    caPem: x\n    certificatePem: x\n    keyPem: x\n");
+  const kubeconfig = "apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers:\n- { name: a, user: { token: canary } }\n";
+  write("kubeconfig", kubeconfig);
+  write("kubeconfig-torn", `${kubeconfig}canary: [ *canary\n`);
+  write("kubeconfig-large", `${kubeconfig}# ${"a".repeat(65_536)}\n`);
+  write("kubeconfig-list", "- canary\n");
+  write("pod.yaml", "apiVersion: v1\nkind: Pod\nmetadata: { name: canary }\n");
+  write(
+    "cluster.yaml",
+    "apiVersion: drover.dev/v1alpha1\nkind: Cluster\nmetadata: { name: prod }\nspec: { endpoint: 10.0.0.5, caCertHashes: [] }\n",
+  );
   write("unparsable.yaml", "contexts: [\n");
   const pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
   write(
@@ -55,6 +65,7 @@ async function run(argv: readonly string[], env = environment): Promise<{ exitCo
         errors += `${text}\n`;
       },
       readStdin: async () => good,
+      ask: async () => undefined,
     }),
     (text) => {
       errors += text;
@@ -88,6 +99,67 @@ describe("bad input to the command line", () => {
     ["a sysctl that runs programs", ["apply", "-f", "FOLDER/denied.yaml"], 2, /denied\.yaml:5:\d+: [\s\S]*core_pattern/],
     ["an empty manifest", ["apply", "-f", "FOLDER/empty.yaml"], 2, /no object|empty/],
     ["a set that selects all by selecting nothing", ["apply", "-f", "FOLDER/selector.yaml"], 2, /selector\.yaml:4:\d+: [\s\S]*empty/],
+    ["a cluster without its kubeconfig", ["cluster", "adopt", "prod"], 2, /required option '--kubeconfig <file>'/],
+    [
+      "a kubeconfig without a cluster's name",
+      ["cluster", "adopt", "--kubeconfig", "FOLDER/kubeconfig"],
+      2,
+      /missing required argument 'name'/,
+    ],
+    ["a cluster's name that is none", ["cluster", "adopt", "Prod_1", "--kubeconfig", "FOLDER/kubeconfig"], 2, /'Prod_1' is no name/],
+    [
+      "an endpoint without a port",
+      ["cluster", "adopt", "prod", "--kubeconfig", "FOLDER/kubeconfig", "--endpoint", "10.0.0.5"],
+      2,
+      /must be host:port, such as 10\.0\.0\.5:6443/,
+    ],
+    [
+      "an endpoint that is a URL",
+      ["cluster", "adopt", "p", "--kubeconfig", "-", "--endpoint", "https://10.0.0.5:6443"],
+      2,
+      /must be host:port/,
+    ],
+    [
+      "a kubeconfig that is not there",
+      ["cluster", "adopt", "prod", "--kubeconfig", "FOLDER/none"],
+      2,
+      /none: no such file[\s\S]*--flatten/,
+    ],
+    ["a kubeconfig that is a folder", ["cluster", "adopt", "prod", "--kubeconfig", "FOLDER/bare"], 2, /bare is a folder/],
+    ["a kubeconfig that is empty", ["cluster", "adopt", "prod", "--kubeconfig", "FOLDER/empty.yaml"], 2, /empty\.yaml is empty/],
+    [
+      "a kubeconfig that is torn",
+      ["cluster", "adopt", "prod", "--kubeconfig", "FOLDER/kubeconfig-torn"],
+      2,
+      /kubeconfig-torn:\d+:\d+: is no YAML/,
+    ],
+    [
+      "a kubeconfig that is too large",
+      ["cluster", "adopt", "prod", "--kubeconfig", "FOLDER/kubeconfig-large"],
+      2,
+      /of at most 65536 is taken/,
+    ],
+    [
+      "a kubeconfig that is a list",
+      ["cluster", "adopt", "prod", "--kubeconfig", "FOLDER/kubeconfig-list"],
+      2,
+      /is no kubeconfig: kind Config/,
+    ],
+    ["a kubeconfig that is a pod", ["cluster", "adopt", "prod", "--kubeconfig", "FOLDER/pod.yaml"], 2, /pod\.yaml is no kubeconfig/],
+    ["a manifest for a kubeconfig on standard input", ["cluster", "adopt", "prod", "--kubeconfig", "-"], 2, /<stdin> is no kubeconfig/],
+    [
+      "a kubeconfig, but no context",
+      ["cluster", "adopt", "prod", "--kubeconfig", "FOLDER/kubeconfig"],
+      4,
+      /does not exist/,
+      () => unreachable,
+    ],
+    ["a misspelt verb of clusters", ["cluster", "adpot", "prod"], 2, /unknown command 'adpot'[\s\S]*adopt/],
+    ["a Cluster that is not valid", ["apply", "-f", "FOLDER/cluster.yaml"], 2, /cluster\.yaml:4:\d+: [\s\S]*host:port/],
+    ["a rejoin of no node", ["node", "rejoin"], 2, /missing required argument 'node'/],
+    ["a rejoin of two nodes", ["node", "rejoin", "a", "b", "--yes"], 2, /too many arguments/],
+    ["a rejoin of all nodes of a kind", ["node", "rejoin", "-l", "a=b"], 2, /unknown option '-l'/],
+    ["a rejoin without a context", ["node", "rejoin", "a", "--yes"], 4, /does not exist/, () => unreachable],
     ["diff of a file that is not there", ["diff", "-f", "FOLDER/none.yaml"], 2, /no such file/],
     ["no context file", ["get", "nodes"], 4, /missing\.yaml does not exist[\s\S]*operator create/, () => unreachable],
     [
@@ -119,6 +191,16 @@ describe("bad input to the command line", () => {
     expect(result.errors).toMatch(says);
     expect(result.exitCode).toBe(exitCode);
     expect(result.output).toBe("");
+    expect(result.errors).not.toContain("canary");
+  });
+
+  it("warns of a kubeconfig that others can read, and not of one that they cannot", async () => {
+    const path = join(folder, "kubeconfig");
+    const adopt = ["cluster", "adopt", "prod", "--kubeconfig", path];
+    chmodSync(path, 0o640);
+    expect((await run(adopt)).errors).toMatch(/^warning: .*kubeconfig can be read by others/);
+    chmodSync(path, 0o600);
+    expect((await run(adopt)).errors).not.toContain("warning");
   });
 });
 

@@ -3,12 +3,14 @@ import { Command, CommanderError, InvalidArgumentError, Option } from "commander
 import { parseSelector } from "@drover/api";
 import { CliError, type ExitCode, exitCodes } from "./cli-error.ts";
 import { apply, type DryRun } from "./commands/apply.ts";
+import { adoptCluster } from "./commands/cluster-adopt.ts";
 import { listContexts, switchContext } from "./commands/context.ts";
 import { deleteObjects } from "./commands/delete.ts";
 import { describe } from "./commands/describe.ts";
 import { diff } from "./commands/diff.ts";
 import { get } from "./commands/get.ts";
 import { logs } from "./commands/logs.ts";
+import { rejoinNode } from "./commands/node-rejoin.ts";
 import { revokeNode } from "./commands/node-revoke.ts";
 import { rolloutStatus } from "./commands/rollout-status.ts";
 import { createToken } from "./commands/token.ts";
@@ -63,7 +65,7 @@ export async function runProgram(
 
   program
     .command("get <kind> [name]")
-    .description("show objects: nodes, nodesets, nodeprofiles, rollouts, imagelocks, jointokens")
+    .description("show objects: nodes, nodesets, nodeprofiles, clusters, rollouts, imagelocks, jointokens")
     .addOption(selector())
     .addOption(new Option("-o, --output <format>", "how to show them").choices(outputFormats).default("table"))
     .option("-w, --watch", "go on and show changes", false)
@@ -170,6 +172,23 @@ export async function runProgram(
     .requiredOption("--reason <text>", "why; written into the audit record")
     .action((name: string, options: { reason: string }) => revokeNode(session(), name.replace(/^node\//, ""), options.reason));
 
+  node
+    .command("rejoin <node>")
+    .description("reset a node and let it join its cluster again, within the budget of its set; shows what it will do and asks")
+    .option("-y, --yes", "do not ask", false)
+    .action((name: string, options: { yes: boolean }) => rejoinNode(session(), name.replace(/^node\//, ""), options.yes));
+
+  program
+    .command("cluster")
+    .description("Kubernetes clusters that nodes join")
+    .command("adopt <name>")
+    .description("take an existing cluster into care, or give a new kubeconfig for it")
+    .requiredOption("--kubeconfig <file>", "with everything in it (no files, no programs to run); - for standard input")
+    .option("--endpoint <host:port>", "where nodes reach its API server; left out: as in the kubeconfig", endpointOption, "")
+    .action((name: string, options: { kubeconfig: string; endpoint: string }) =>
+      adoptCluster(session(), objectName(name.replace(/^cluster\//, "")), options.kubeconfig, options.endpoint),
+    );
+
   program
     .command("whoami")
     .description("your name and role")
@@ -220,6 +239,20 @@ function labelPair(text: string): [string, string] {
   const at = text.indexOf("=");
   if (at <= 0) throw new CliError(exitCodes.usage, `--label ${text} is not KEY=VALUE`);
   return [text.slice(0, at), text.slice(at + 1)];
+}
+
+function endpointOption(text: string): string {
+  const port = Number(/^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?):(\d{1,5})$/.exec(text)?.[1] ?? 0);
+  if (port < 1 || port > 65_535) throw new InvalidArgumentError("must be host:port, such as 10.0.0.5:6443.");
+  return text;
+}
+
+function objectName(text: string): string {
+  if (/^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$/.test(text)) return text;
+  throw new CliError(
+    exitCodes.usage,
+    `'${text}' is no name: 1 to 63 lower-case letters, digits, '-' or '.', starting and ending with a letter or digit`,
+  );
 }
 
 function wholeNumber(text: string): number {

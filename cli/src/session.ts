@@ -1,4 +1,5 @@
 /** What every command gets: where it prints, the clock, the stop signal, and the coordinator when it asks for it. */
+import { createInterface } from "node:readline/promises";
 import type { DroverObject, Kind } from "@drover/api";
 import { kindOf } from "@drover/api";
 import type { ResourceObject } from "@drover/proto";
@@ -20,6 +21,8 @@ export interface Session {
   showLive(text: string): void;
   warn(text: string): void;
   readStdin(): Promise<string>;
+  /** One line from a person; undefined: there is none here. */
+  ask(question: string): Promise<string | undefined>;
   connect(): Connection;
 }
 
@@ -52,6 +55,19 @@ export function makeSession(options: GlobalOptions, environment: NodeJS.ProcessE
       for await (const chunk of process.stdin) text += chunk as string;
       return text;
     },
+    async ask(question) {
+      if (!process.stdin.isTTY || !process.stdout.isTTY) return undefined;
+      const lines = createInterface({ input: process.stdin, output: process.stdout });
+      try {
+        // Ctrl-C and Ctrl-D are no answer, and no is what they mean.
+        return await Promise.race([
+          lines.question(question, { signal }).catch(() => ""),
+          new Promise<string>((resolve) => lines.once("close", () => resolve(""))),
+        ]);
+      } finally {
+        lines.close();
+      }
+    },
     connect() {
       if (connection === undefined) {
         const path = contextFilePath(environment);
@@ -68,7 +84,7 @@ export function kindFrom(text: string): Kind {
   if (kind !== undefined) return kind;
   throw new CliError(
     exitCodes.usage,
-    `there is no kind '${text}'; there are nodes, nodesets, nodeprofiles, rollouts, imagelocks, jointokens`,
+    `there is no kind '${text}'; there are nodes, nodesets, nodeprofiles, clusters, rollouts, imagelocks, jointokens`,
     "drover get nodes",
   );
 }

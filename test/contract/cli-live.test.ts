@@ -273,6 +273,133 @@ describe("exit codes", () => {
   });
 });
 
+describe("clusters", () => {
+  const manifest = (endpoint: string): object => ({
+    apiVersion,
+    kind: "Cluster",
+    metadata: { name: "prod" },
+    spec: { endpoint, caCertHashes: [`sha256:${"0123456789abcdef".repeat(4)}`] },
+  });
+
+  it("are applied, compared, shown and waited for as other objects are", async () => {
+    const file = await site.manifest("cluster", manifest("10.213.0.250:6443"));
+    const moved = await site.manifest("cluster-moved", manifest("10.213.0.251:6443"));
+    expect((await drover("diff", "-f", file)).exitCode).toBe(1);
+    expect(await drover("apply", "-f", file)).toMatchObject({ exitCode: 0, stdout: "cluster/prod created" });
+    const [same, differs, table, described, late] = await Promise.all([
+      drover("diff", "-f", file),
+      drover("diff", "-f", moved),
+      drover("get", "clusters"),
+      drover("describe", "cluster", "prod"),
+      drover("wait", "cluster/prod", "--for=phase=Available", "--timeout", "1s"),
+    ]);
+    expect([same.exitCode, differs.exitCode]).toEqual([0, 1]);
+    expect(differs.stdout).toMatch(/^-.*213\.0\.250:6443\n\+.*213\.0\.251:6443$/m);
+    expect(table.stdout).toMatch(/^NAME +PHASE +ENDPOINT +VERSION +READY +AGE\nprod .* 10\.213\.0\.250:6443 /);
+    expect(described.stdout).toMatch(/^Cluster: +prod\nEndpoint: +10\.213\.0\.250:6443\nCA hashes: +sha256:0123/);
+    expect(late).toMatchObject({ exitCode: 7, stderr: expect.stringContaining("next:  drover describe cluster prod") as string });
+  });
+
+  it("I6: are not adopted by a kubeconfig that leads nowhere, of which nothing is told or kept", async () => {
+    const canary = "canary-7f3a9c51e2";
+    const { caPem } = (parse(await readFile(site.contextFile, "utf8")) as ContextFile).contexts[0]!;
+    const kubeconfig = async (name: string, ca: string): Promise<string> => {
+      const path = join(site.bed.directory, name);
+      const content = {
+        apiVersion: "v1",
+        kind: "Config",
+        "current-context": "c",
+        clusters: [
+          { name: "c", cluster: { server: "https://127.0.0.1:9", "certificate-authority-data": Buffer.from(ca).toString("base64") } },
+        ],
+        contexts: [{ name: "c", context: { cluster: "c", user: "u" } }],
+        users: [{ name: "u", user: { token: canary } }],
+      };
+      await writeFile(path, stringify(content), { mode: 0o600 });
+      return path;
+    };
+    const [nowhere, torn] = [await kubeconfig("nowhere", caPem), await kubeconfig("torn", canary)];
+    const [adopted, refused, viewer] = await Promise.all([
+      drover("--request-timeout", "60s", "cluster", "adopt", "elsewhere", "--kubeconfig", nowhere),
+      drover("cluster", "adopt", "elsewhere", "--kubeconfig", torn),
+      drover("--context", "vera", "cluster", "adopt", "elsewhere", "--kubeconfig", nowhere),
+    ]);
+    expect(adopted).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringMatching(/^error: ClusterUnreachable: [\s\S]*\nnext: {2}./) as string,
+    });
+    expect(refused).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringMatching(/^error: InvalidKubeconfig: .*\nnext: {2}kubectl /) as string,
+    });
+    expect(viewer).toMatchObject({ exitCode: 4, stderr: expect.stringContaining("role viewer may not call adoptCluster") as string });
+    expect((await drover("get", "cluster", "elsewhere")).exitCode).toBe(5);
+    const audit = (await drover("audit", "--limit", "1000")).stdout;
+    const store = await readFile(join(site.dataDirectory, "store.db"), "latin1");
+    const log = await readFile(site.coordinatorLogFile, "utf8");
+    for (const text of [adopted, refused, viewer].flatMap(({ stdout, stderr }) => [stdout, stderr]).concat(audit, store, log)) {
+      expect(text).not.toContain(canary);
+      expect(text).not.toContain(Buffer.from(canary).toString("base64"));
+    }
+  });
+
+  it("are joined again by one node at a time, which is shown and asked for first", async () => {
+    await site.addMachine("kube-1", { role: "kube" });
+    const set = nodeSet("kube", "kube", "kube") as { spec: object };
+    const files = await site.manifest("kube", manifest("10.213.0.250:6443"), profile("kube", { "net.core.somaxconn": "2048" }), {
+      ...set,
+      spec: { ...set.spec, cluster: "prod" },
+    });
+    await site.mustDrover(["apply", "-f", files]);
+    const rejoinOf = async (): Promise<number> => {
+      const store = openSqliteStore(join(site.dataDirectory, "store.db"));
+      try {
+        const records = (await store.list("nodes/")).entries.map(({ value }) => JSON.parse(Buffer.from(value).toString()) as object);
+        return (records.find((record) => "name" in record && record.name === "kube-1") as { rejoin?: number }).rejoin ?? 0;
+      } finally {
+        await store.close();
+      }
+    };
+    await eventually("kube-1 has a plan", 30_000, async () => {
+      const { stdout } = await drover("get", "node", "kube-1", "-o", "json");
+      return (JSON.parse(stdout) as { status: { desiredGeneration: number } }).status.desiredGeneration > 0;
+    });
+    const words = [cliMain, "node", "rejoin", "kube-1"];
+    const atTerminal = (input: string) =>
+      site.bed.run("script", ["-qec", [nodeProgram, ...words].join(" "), "/dev/null"], {
+        env: { DROVER_CONFIG: site.contextFile },
+        input,
+      });
+    const [unasked, refused] = [await drover("node", "rejoin", "kube-1"), await atTerminal("n\n")];
+    expect(unasked).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringMatching(/no terminal; nothing was changed\nnext: .*--yes/) as string,
+    });
+    expect(unasked.stdout).toMatch(
+      /^1 node will be reset[\s\S]*node: +kube-1 \(\w{10}\)[\s\S]*set: +kube, 1 node\n[\s\S]*cluster: +prod[\s\S]*budget: +1 may/,
+    );
+    expect(refused).toMatchObject({
+      exitCode: 1,
+      stdout: expect.stringMatching(/\[y\/N\][\s\S]*not confirmed; nothing was changed/) as string,
+    });
+    expect(await rejoinOf()).toBe(0);
+    expect(await atTerminal("y\n")).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("asked for 1 times") as string });
+    const sure = await drover("node", "rejoin", "kube-1", "--yes");
+    expect(sure).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("watch it: drover rollout status kube-1") as string });
+    expect(await rejoinOf()).toBe(2);
+    const none = await Promise.all([
+      drover("node", "rejoin", "nobody", "--yes"),
+      drover("node", "rejoin", "web-1", "--yes"),
+      drover("--context", "vera", "node", "rejoin", "kube-1", "--yes"),
+    ]);
+    expect(none.map(({ exitCode }) => exitCode)).toEqual([5, 6, 4]);
+    expect(none[1].stderr).toMatch(/nodeset\/web of node\/web-1 names no cluster[\s\S]*next: {2}drover get nodeset web/);
+    expect((await drover("audit", "--limit", "1000")).stdout).toMatch(
+      /operator:admin +RejoinNode +Node\/kube-1 +ok +cluster prod, rejoin 2/,
+    );
+  });
+});
+
 describe("delete and completion", () => {
   it("deletes what nobody uses, after a dry run that does not", async () => {
     const spare = await site.manifest("spare", profile("spare", { "net.core.somaxconn": "1024" }));
@@ -292,5 +419,8 @@ describe("delete and completion", () => {
     expect(zsh).toContain("compdef");
     expect(fish).toContain("complete -c drover");
     expect(await site.mustDrover(["complete", "--", "get", "no"])).toMatch(/^nodes\t?/m);
+    expect(await site.mustDrover(["complete", "--", "describe", "cl"])).toMatch(/^clusters\t?/m);
+    expect(await site.mustDrover(["complete", "--", "cluster", ""])).toMatch(/^adopt\t?/m);
+    expect(await site.mustDrover(["complete", "--", "node", "re"])).toMatch(/^rejoin\t?/m);
   });
 });

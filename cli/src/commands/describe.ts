@@ -5,6 +5,7 @@ import { FACT_LABELS } from "../output/conditions.ts";
 import { changeLine } from "../output/step-diffs.ts";
 import { age, bytesText } from "../output/table.ts";
 import { decodeObject, kindFrom, type Session, targetFrom } from "../session.ts";
+import { describeCluster } from "./describe-cluster.ts";
 import { statusText } from "./rollout-status.ts";
 
 export async function describe(session: Session, words: readonly string[], selector: string): Promise<void> {
@@ -41,7 +42,7 @@ export function describeNodes(nodes: readonly Node[], nowMs: number): string[] {
     const head = names.length === 1 ? `Node:        ${names[0]}` : `Nodes:       ${names.join(", ")} (${names.length} equal machines)`;
     const individual = equal.map(
       (node) =>
-        `  ${node.metadata.name}: id ${node.metadata.uid ?? "-"}, seen ${age(node.status?.lastHeartbeatTime, nowMs)} ago, ${addresses(node)}`,
+        `  ${node.metadata.name}: id ${node.metadata.uid ?? "-"}, seen ${age(node.status?.lastHeartbeatTime, nowMs)} ago, ${addresses(node)}${inCluster(node)}`,
     );
     return [head, text, "Machines:", ...individual].join("\n");
   });
@@ -50,6 +51,22 @@ export function describeNodes(nodes: readonly Node[], nowMs: number): string[] {
 function addresses(node: Node): string {
   const nics = (node.status?.facts?.["nics"] ?? []) as readonly { name: string; addresses: readonly string[] }[];
   return nics.flatMap((nic) => nic.addresses).join(" ") || "no address known";
+}
+
+/** Its name there is its own; what the cluster says of it may be the same on many machines. */
+function inCluster({ status }: Node): string {
+  return status?.kubernetes === undefined ? "" : `, ${status.kubernetes.cluster}/${status.kubernetes.nodeName}`;
+}
+
+function kubernetesLines({ kubernetes }: NonNullable<Node["status"]>): string[] {
+  if (kubernetes === undefined) return [];
+  const { cluster, ready, reason, message, kubeletVersion } = kubernetes;
+  return [
+    "Kubernetes:",
+    `  Cluster:   ${cluster}`,
+    `  Ready:     ${ready}${reason === "" ? "" : ` ${reason}`}${message === "" ? "" : `: ${message}`}`,
+    `  Kubelet:   ${kubeletVersion || "-"}`,
+  ];
 }
 
 function nodeText(node: Node): string {
@@ -85,6 +102,7 @@ function nodeText(node: Node): string {
     if (disks.length > 0)
       lines.push(`Disks:       ${disks.map((disk) => `${disk.name} ${bytesText(disk.sizeBytes)} ${disk.kind}`).join(", ")}`);
   }
+  lines.push(...kubernetesLines(status));
   lines.push("Steps:");
   for (const step of status.steps) {
     lines.push(`  ${step.step}: ${step.outcome}${step.reason === "" ? "" : ` ${step.reason}: ${step.message}`}`);
@@ -110,6 +128,7 @@ function nodeText(node: Node): string {
 }
 
 function describeOther(object: DroverObject): string {
+  if (object.kind === "Cluster") return describeCluster(object);
   const head = `${object.kind}: ${object.metadata.name}`;
   return object.kind === "Rollout"
     ? `${head}\n${statusText(object)}\n${stringify(object.spec).trimEnd()}`

@@ -24,6 +24,16 @@ describe("a line of live progress", () => {
       "images     r/x:1, 1.0 MiB of 4.0 MiB (25 % of the step)",
       { step: "images", item: "r/x:1", phase: PROGRESS_PHASE_RUNNING, doneBytes: 25, totalBytes: 100, message: "1.0 MiB of 4.0 MiB" },
     ],
+    ["kubeadm    preflight", { step: "kubeadm", item: "preflight", phase: PROGRESS_PHASE_RUNNING }],
+    ["kubeadm    kubelet-start done", { step: "kubeadm", item: "kubelet-start", phase: PROGRESS_PHASE_DONE }],
+    [
+      "binaries   kubelet (17.5 MiB of 70.0 MiB, 25 %)",
+      { step: "binaries", item: "kubelet", phase: PROGRESS_PHASE_RUNNING, doneBytes: 17.5 * 2 ** 20, totalBytes: 70 * 2 ** 20 },
+    ],
+    [
+      "binaries   kubelet done (100 % of the step)",
+      { step: "binaries", item: "kubelet", phase: PROGRESS_PHASE_DONE, doneBytes: 70, totalBytes: 70 },
+    ],
   ];
   it.each(cases)("%s", (says, progress) => {
     expect(progressLine("web-1", Progress.fromPartial(progress))).toBe(`  web-1  ${says}`);

@@ -1,5 +1,6 @@
 /** Live progress of steps as nodes stream it: a line for each phase; bytes that move share one line, on a terminal. */
 import { type Progress, ProgressPhase, type WatchProgressResponse } from "@drover/proto";
+import { bytesText } from "../output/table.ts";
 import type { Session } from "../session.ts";
 
 const phases: Readonly<Record<number, string>> = {
@@ -32,7 +33,11 @@ function areMovingBytes({ phase, totalBytes }: Progress): boolean {
 export function progressLine(nodeName: WatchProgressResponse["nodeName"], progress: Progress): string {
   const { step, item, phase, doneBytes, totalBytes, message } = progress;
   const words = [item, phases[phase] ?? ""].filter((word) => word !== "").join(" ");
-  const share = totalBytes > 0 ? ` (${Math.floor((100 * doneBytes) / totalBytes)} % of the step)` : "";
+  const percent = Math.floor((100 * doneBytes) / totalBytes);
+  // Who moves bytes and says nothing of them has them said here.
+  const isUntold = message === "" && phase === ProgressPhase.PROGRESS_PHASE_RUNNING;
+  const bytes = isUntold ? `${bytesText(doneBytes)} of ${bytesText(totalBytes)}, ${percent} %` : `${percent} % of the step`;
+  const share = totalBytes > 0 ? ` (${bytes})` : "";
   const isItem = item !== "" && phase !== ProgressPhase.PROGRESS_PHASE_STARTED;
   return `  ${nodeName}  ${step.padEnd(10)} ${words}${message === "" ? "" : `, ${message}`}${isItem ? share : ""}`;
 }

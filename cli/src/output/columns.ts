@@ -44,6 +44,7 @@ export const columns: { readonly [K in Kind]: readonly Column[] } = {
     column<"Node">("ID", (node) => node.metadata.uid, true),
     column<"Node">("KERNEL", (node) => node.status?.facts?.["kernel"] as string | undefined, true),
     column<"Node">("CONTAINERD", (node) => (node.status?.facts?.["versions"] as Record<string, string> | undefined)?.["containerd"], true),
+    column<"Node">("READY", (node) => node.status?.kubernetes?.ready, true),
     column<"Node">("REASON", (node) => worstOf(node.status?.conditions ?? [])?.reason, true),
     labels,
   ],
