@@ -1,7 +1,8 @@
 import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
 import { API_VERSION, type Cluster } from "@drover/api";
-import { VirtualClock } from "@drover/lifecycle";
+import { seededRandom, VirtualClock } from "@drover/lifecycle";
+import { listAudit } from "../audit/audit.ts";
 import type { AdoptAnswer, AdoptRequest } from "../cluster/clusters.ts";
 import { Refused } from "../refusal.ts";
 import { Catalog } from "../resources/catalog.ts";
@@ -41,14 +42,14 @@ async function adopt(kubeconfig: Buffer, parts: { readonly name?: string; readon
   const request = { name: parts.name ?? "prod", endpoint: "", kubeconfig };
   try {
     const adopted = await adoptCluster(
-      { store, catalog, view, clock, clusters: parts.isNone === true ? undefined : clusters },
+      { store, catalog, view, clock, random: seededRandom(1), clusters: parts.isNone === true ? undefined : clusters },
       request,
       "operator:ann",
     );
     return { adopted, asked, request, refusal: undefined };
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    return { adopted: undefined, asked, request, refusal: error.refusal };
+    return { adopted: undefined, asked, request, refusal: error.refusal, audited: await listAudit(store, { limit: 0, actor: "" }) };
   } finally {
     stop.abort();
     await running;
@@ -68,7 +69,16 @@ describe("adopting a cluster", () => {
 
   it("passes on why the cluster is not taken", async () => {
     const answer: AdoptAnswer = { ok: false, status: "UNAVAILABLE", reason: "ClusterUnreachable", message: "connection refused" };
-    expect((await adopt(Buffer.from(SECRET), { answer })).refusal).toEqual(answer);
+    const { refusal, audited } = await adopt(Buffer.from(SECRET), { answer });
+    expect(refusal).toEqual(answer);
+    const audit = {
+      actor: "operator:ann",
+      action: "AdoptCluster",
+      target: "Cluster/prod",
+      outcome: "refused",
+      message: "ClusterUnreachable",
+    };
+    expect(audited).toMatchObject([audit]);
   });
 
   it.each([

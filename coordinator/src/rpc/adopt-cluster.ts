@@ -1,6 +1,7 @@
 /** An operator hands over a cluster: its kubeconfig becomes a Secret before anything else happens, and is told to nobody but the module that keeps it. */
-import { type Clock, Secret, withDeadline } from "@drover/lifecycle";
+import { type Clock, type Random, Secret, withDeadline } from "@drover/lifecycle";
 import type { AdoptClusterRequest } from "@drover/proto";
+import { auditOperation } from "../audit/audit.ts";
 import type { AdoptAnswer, Clusters } from "../cluster/clusters.ts";
 import { Refused, refuse } from "../refusal.ts";
 import type { Catalog } from "../resources/catalog.ts";
@@ -18,6 +19,7 @@ export interface AdoptClusterParts {
   readonly catalog: Pick<Catalog, "reached">;
   readonly view: Pick<View, "see">;
   readonly clock: Clock;
+  readonly random: Random;
   /** undefined where no cluster is taken into care. */
   readonly clusters: Pick<Clusters, "adopt"> | undefined;
 }
@@ -28,7 +30,7 @@ export interface Adopted extends Pick<Extract<AdoptAnswer, { ok: true }>, "outco
 
 /** The kubeconfig's bytes in the request are gone afterwards. @throws Refused */
 export async function adoptCluster(parts: AdoptClusterParts, request: AdoptClusterRequest, actor: string): Promise<Adopted> {
-  const { clusters, catalog, clock, store, view } = parts;
+  const { clusters, catalog, clock, random, store, view } = parts;
   // Taken out of the request first of all: from here on it cannot be printed.
   const bytes = request.kubeconfig;
   const kubeconfig = new Secret(Buffer.from(bytes));
@@ -40,7 +42,12 @@ export async function adoptCluster(parts: AdoptClusterParts, request: AdoptClust
   const answer = await withDeadline(clock, "adopting the cluster", ADOPT_DEADLINE_MS, undefined, (signal) =>
     clusters.adopt({ name, endpoint, kubeconfig: text, actor }, signal),
   );
-  if (!answer.ok) throw new Refused(answer);
+  if (!answer.ok) {
+    const audit = { atMs: clock.now(), actor, action: "AdoptCluster", target: `Cluster/${name}`, outcome: "refused" } as const;
+    // The reason alone: whatever words are found for what a kubeconfig led to, they are not kept.
+    await store.commit([auditOperation({ ...audit, message: answer.reason }, random)]);
+    throw new Refused(answer);
+  }
   const entry = await store.get(keys.object("Cluster", name));
   await withDeadline(clock, "following the store", CATCH_UP_DEADLINE_MS, undefined, () => catalog.reached(entry?.revision ?? 0));
   const seen = view.see("Cluster", name);
