@@ -17,7 +17,7 @@ export function readSwapMemory(remembered: unknown): SwapMemory | undefined {
   const { masked, isZramOurs, off } = { ...NOTHING, ...(remembered as Partial<SwapMemory>) };
   return {
     masked: Array.isArray(masked) ? masked.filter((name) => typeof name === "string") : [],
-    isZramOurs: Boolean(isZramOurs),
+    isZramOurs,
     off: Array.isArray(off) ? off.filter((each) => typeof each?.path === "string" && typeof each.priority === "number") : [],
   };
 }
