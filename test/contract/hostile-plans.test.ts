@@ -73,7 +73,7 @@ function hostilePlans(enforced: Buffer): readonly HostilePlan[] {
     },
     {
       title: "a step of a kind that is not known",
-      bytes: planOf(nextPlan, harm, rawStep("shell", 9, Buffer.from("rm"))),
+      bytes: planOf(nextPlan, harm, rawStep("shell", 900, Buffer.from("rm"))),
       reason: "UnknownField",
     },
     { title: "a step without a spec", bytes: planOf(nextPlan, harm, field(1, "sysctl-2")), reason: "UnknownField" },
