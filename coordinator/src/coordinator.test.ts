@@ -198,6 +198,12 @@ const set = {
   metadata: { name: "web" },
   spec: { selector: { matchLabels: { role: "web" } }, profile: "web" },
 };
+const cluster = {
+  apiVersion: "drover.dev/v1alpha1",
+  kind: "Cluster",
+  metadata: { name: "prod" },
+  spec: { endpoint: "10.0.0.5:6443", caCertHashes: [`sha256:${"0".repeat(64)}`] },
+};
 
 describe("the coordinator on ports in memory", () => {
   let world: World;
@@ -279,12 +285,6 @@ describe("the coordinator on ports in memory", () => {
     await world.apply(set);
     await world.pass(2_000);
     await expect(operator.rejoinNode("a", "operator:ann")).rejects.toThrow("NodeSet web of node a names no cluster");
-    const cluster = {
-      apiVersion: "drover.dev/v1alpha1",
-      kind: "Cluster",
-      metadata: { name: "prod" },
-      spec: { endpoint: "10.0.0.5:6443", caCertHashes: [`sha256:${"0".repeat(64)}`] },
-    };
     expect(await world.apply(cluster)).toMatchObject({ ok: true });
     expect(await world.apply({ ...set, spec: { ...set.spec, cluster: "prod" } })).toMatchObject({ ok: true, rollouts: ["web-2"] });
     for (const agent of [a, b]) {
@@ -476,36 +476,62 @@ describe("the coordinator on ports in memory", () => {
     await watching;
   });
 
-  it.each([1, 2, 3, 4, 5])("I3: keeps to the budget through restarts, failures and new profiles at random (seed %i)", async (seed) => {
-    world = new World();
-    await world.start();
-    const random = seededRandom(seed);
-    const pick = (count: number): number => Math.floor(random.unit() * count);
-    const agents: Agent[] = [];
-    for (const letter of "abcdef") agents.push(await world.enrol(letter.repeat(10), letter));
-    await world.pass(2_000);
-    await world.apply(profile(1024));
-    await world.apply({ ...set, spec: { ...set.spec, strategy: { maxUnavailable: 2 } } });
-    for (let step = 0; step < 40; step += 1) {
-      const chance = pick(10);
-      if (chance === 0) await world.restart();
-      else if (chance === 1) await world.apply(profile(1024 + pick(5)));
-      else if (chance < 8)
-        await agents[pick(6)]!.obey(pick(8) === 0 ? PlanOutcome.PLAN_OUTCOME_REJECTED : PlanOutcome.PLAN_OUTCOME_ENFORCED);
-      await world.pass(pick(3) * 1_000);
-      const { entries } = await world.store.list(keys.allDesired);
-      const inChange = entries.filter((entry) => {
-        const { nodeId, generation } = readJson(entry) as DesiredNode;
-        return world.agents.get(nodeId)!.acted !== generation;
-      });
-      expect(inChange.length).toBeLessThanOrEqual(2);
-    }
-    // Whatever happened: one more change, and everybody gets there.
-    await world.apply(profile(65_535));
-    for (let round = 0; round < 40 && world.currentPhase() !== "Complete"; round += 1) {
-      for (const agent of agents) await agent.obey();
+  it.each([1, 2, 3, 4, 5])(
+    "I3: keeps to the budget through restarts, failures, rejoins and new profiles at random (seed %i)",
+    async (seed) => {
+      world = new World();
+      await world.start();
+      const random = seededRandom(seed);
+      const pick = (count: number): number => Math.floor(random.unit() * count);
+      const agents: Agent[] = [];
+      for (const letter of "abcdef") agents.push(await world.enrol(letter.repeat(10), letter));
+      for (const agent of agents) agent.stepKinds = ["sysctl", "kubeadm"];
+      await world.pass(2_000);
+      await world.apply(cluster);
+      await world.apply(profile(1024));
+      await world.apply({ ...set, spec: { ...set.spec, cluster: "prod", strategy: { maxUnavailable: 2 } } });
+      let rejoins = 0;
+      const rejoin = async (): Promise<void> => {
+        const { nodeId } = agents[pick(6)]!;
+        // Refused as long as the node has no plan.
+        if (!world.coordinator.catalog.desired.has(nodeId)) return;
+        await world.coordinator.operator.rejoinNode(nodeId, "operator:test");
+        rejoins += 1;
+      };
+      for (let step = 0; step < 40; step += 1) {
+        const chance = pick(11);
+        if (chance === 0) await world.restart();
+        else if (chance === 1) await world.apply(profile(1024 + pick(5)));
+        else if (chance === 2) await rejoin();
+        else if (chance < 9)
+          await agents[pick(6)]!.obey(pick(8) === 0 ? PlanOutcome.PLAN_OUTCOME_REJECTED : PlanOutcome.PLAN_OUTCOME_ENFORCED);
+        await world.pass(pick(3) * 1_000);
+        const { entries } = await world.store.list(keys.allDesired);
+        const inChange = entries.filter((entry) => {
+          const { nodeId, generation } = readJson(entry) as DesiredNode;
+          return world.agents.get(nodeId)!.acted !== generation;
+        });
+        expect(inChange.length).toBeLessThanOrEqual(2);
+      }
+      // Whatever happened: one more change, and everybody gets there.
+      await world.apply(profile(65_535));
+      for (let round = 0; round < 40 && world.currentPhase() !== "Complete"; round += 1) {
+        for (const agent of agents) await agent.obey();
+        await world.pass(1_000);
+      }
+      expect(world.currentPhase()).toBe("Complete");
+      await rejoin();
+      await rejoin();
       await world.pass(1_000);
-    }
-    expect(world.currentPhase()).toBe("Complete");
-  });
+      for (let round = 0; round < 10 && world.currentPhase() !== "Complete"; round += 1) {
+        for (const agent of agents) await agent.obey();
+        await world.pass(1_000);
+      }
+      expect(world.currentPhase()).toBe("Complete");
+      const { desired, nodeRecords } = world.coordinator.catalog;
+      const asked = agents.map(({ nodeId }) => nodeRecords.get(nodeId)?.value.rejoin ?? 0);
+      expect(agents.map(({ nodeId }) => desired.get(nodeId)?.value.rejoin)).toEqual(asked);
+      expect(asked.reduce((sum, count) => sum + count)).toBe(rejoins);
+    },
+  );
 });
