@@ -31,7 +31,7 @@ interface Pending {
 export class ShellChannel {
   readonly #socket: Socket;
   readonly #sessions = new Map<number, Pending>();
-  readonly #greeted = new Set<() => void>();
+  readonly #changed = new Set<() => void>();
   #bootId: string | undefined;
   #isSynchronized = false;
   #isClosed = false;
@@ -45,6 +45,7 @@ export class ShellChannel {
     this.#socket.on("close", () => {
       this.#isClosed = true;
       this.#forget("its power was cut");
+      this.#tellChange();
     });
   }
 
@@ -60,14 +61,18 @@ export class ShellChannel {
     return this.#isSynchronized ? this.#bootId : undefined;
   }
 
-  /** Resolves at the next greeting of a server; also when one answers already and `notBootId` is not its boot. */
-  async answering(notBootId?: string): Promise<string> {
-    for (;;) {
+  /**
+   * Waits for a server to answer; one that does already counts unless its boot is `notBootId`.
+   * @returns its boot; undefined when qemu is gone
+   */
+  async answering(notBootId?: string): Promise<string | undefined> {
+    while (!this.#isClosed) {
       if (this.bootId !== undefined && this.bootId !== notBootId) return this.bootId;
       await new Promise<void>((resolve) => {
-        this.#greeted.add(resolve);
+        this.#changed.add(resolve);
       });
     }
+    return undefined;
   }
 
   /** @throws when no server answers at the moment */
@@ -127,8 +132,7 @@ export class ShellChannel {
       this.#bootId = identity.slice(0, BOOT_ID_BYTES);
       this.#isSynchronized = true;
       this.#socket.write(READY + identity);
-      for (const greeted of this.#greeted) greeted();
-      this.#greeted.clear();
+      this.#tellChange();
     }
     if (this.#isSynchronized) this.#frames();
   }
@@ -156,6 +160,11 @@ export class ShellChannel {
         pending.end(how === "exit" ? Number(value) : signalName(Number(value)));
       }
     }
+  }
+
+  #tellChange(): void {
+    for (const changed of this.#changed) changed();
+    this.#changed.clear();
   }
 
   #forget(why: string): void {

@@ -123,6 +123,11 @@ export class VirtualMachine implements Machine {
     const asked = this.run("/usr/bin/systemctl", ["reboot"]);
     // It may go down before it says that it will.
     asked.catch(() => {});
+    await this.nextBoot(bootId);
+  }
+
+  /** Resolves when it is up in another boot than that one: after a reboot that something in it asked for. */
+  async nextBoot(bootId: string): Promise<void> {
     await this.#orConsole(() => this.#up(bootId));
   }
 
@@ -197,10 +202,17 @@ export class VirtualMachine implements Machine {
   async #up(notBootId?: string): Promise<void> {
     const deadline = performance.now() + this.#bootTimeoutMs;
     const shell = this.#shell!;
-    await before(this.#bootTimeoutMs, `${this.name}'s shell does not answer`, shell.answering(notBootId));
-    // Waits for the job that is under way.
-    const started = await this.run("/usr/bin/systemctl", ["start", "multi-user.target"], { timeoutMs: deadline - performance.now() });
-    if (started.exitCode !== 0) throw new Error(`${this.name} does not reach multi-user.target: ${started.stderr}`);
+    // More than once when it reboots on its way up.
+    const reached = await eventually(`${this.name} reaches multi-user.target`, this.#bootTimeoutMs, async () => {
+      const timeoutMs = deadline - performance.now();
+      const bootId = await before(timeoutMs, `${this.name}'s shell does not answer`, shell.answering(notBootId));
+      if (bootId === undefined) return "off";
+      // Waits for the job that is under way.
+      const started = await this.run("/usr/bin/systemctl", ["start", "multi-user.target"], { timeoutMs });
+      if (started.exitCode !== 0) throw new Error(`systemctl start multi-user.target ended with ${started.exitCode}: ${started.stderr}`);
+      return "up";
+    });
+    if (reached === "off") throw new Error("it was powered off");
   }
 
   /** A failure shows what the machine said last, and leaves it off. */
@@ -210,7 +222,8 @@ export class VirtualMachine implements Machine {
     } catch (error) {
       await this.powerCut();
       const said = await this.console().catch(() => "");
-      const why = error instanceof Error ? error.message : String(error);
+      const why =
+        error instanceof Error ? [error.message, error.cause instanceof Error ? error.cause.message : ""].join(": ") : String(error);
       throw new Error(`${this.name} did not come up: ${why}\nthe end of its console:\n${said.slice(-3000)}`, { cause: error });
     }
   }
