@@ -1,5 +1,6 @@
 /** All scenarios of `npm run bench`. */
 import { agentScenario } from "./agent.ts";
+import { preloadScenario } from "./preload.ts";
 import type { Scenario } from "./scenario.ts";
 
-export const scenarios: readonly Scenario[] = [agentScenario];
+export const scenarios: readonly Scenario[] = [agentScenario, preloadScenario];

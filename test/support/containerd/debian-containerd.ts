@@ -85,12 +85,12 @@ async function fetchOf(suite: DebianSuite, say: (line: string) => void): Promise
   try {
     const apt = await privateApt(work, suite);
     say(`fetching containerd of Debian's ${suite}`);
-    await apt("apt-get", ["update", "--quiet=2"]);
-    await apt("apt-get", ["download", "--quiet=2", "containerd"]);
+    await apt("/usr/bin/apt-get", ["update", "--quiet=2"]);
+    await apt("/usr/bin/apt-get", ["download", "--quiet=2", "containerd"]);
     const file = (await readdir(work)).find((name) => name.endsWith(".deb"));
     if (file === undefined) throw new Error(`apt-get download left no package in ${work}`);
-    await execa("dpkg-deb", ["-x", join(work, file), join(work, "root")]);
-    const { stdout: version } = await execa("dpkg-deb", ["-f", join(work, file), "Version"]);
+    await execa("/usr/bin/dpkg-deb", ["-x", join(work, file), join(work, "root")]);
+    const { stdout: version } = await execa("/usr/bin/dpkg-deb", ["-f", join(work, file), "Version"]);
     const target = join(cacheOf(suite), version.trim());
     // Another one may have fetched it meanwhile: the same package has the same content.
     await rename(join(work, "root"), target).catch(async (error: NodeJS.ErrnoException) => {
@@ -110,6 +110,8 @@ async function privateApt(work: string, suite: DebianSuite): Promise<(program: s
   const settings = {
     "Dir::Etc::SourceList": join(work, "sources.list"),
     "Dir::Etc::SourceParts": "/dev/null",
+    "Dir::Etc::Preferences": "/dev/null",
+    "Dir::Etc::PreferencesParts": "/dev/null",
     "Dir::State": join(work, "state"),
     "Dir::State::status": "/dev/null",
     "Dir::Cache": join(work, "cache"),
@@ -129,7 +131,7 @@ async function privateApt(work: string, suite: DebianSuite): Promise<(program: s
 /** Where the host has its own Debian packages from. */
 async function mirrorOfHost(): Promise<string> {
   const format = "$(CREATED_BY) $(ORIGIN) $(LABEL) $(REPO_URI)";
-  const { stdout } = await execa("apt-get", ["indextargets", "--format", format], { reject: false });
+  const { stdout } = await execa("/usr/bin/apt-get", ["indextargets", "--format", format], { reject: false });
   const line = stdout.split("\n").find((each) => each.startsWith("Packages Debian Debian "));
   return line?.split(" ")[3] ?? "http://deb.debian.org/debian";
 }
