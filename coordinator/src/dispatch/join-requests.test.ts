@@ -101,13 +101,16 @@ describe("a node that asks for a join credential", () => {
     await world.clock.advance(3_000);
     session.ask("r2");
     await world.clock.advance(10);
-    world.minted[1]!.fail(new Error("a bug"));
+    world.minted[1]!.fail(new RangeError(`a bug with ${TOKEN}`));
     await world.clock.advance(3_000);
     session.ask("r3");
     await world.clock.advance(26_000);
     expect(world.minted[2]!.signal.aborted).toBe(true);
     const refused = session.answers.map(({ requestId, bootstrapToken, reason }) => `${requestId} ${bootstrapToken} ${reason}`);
     expect(refused).toEqual(["r1  ClusterUnreachable", "r2  Internal", "r3  TimedOut"]);
+    const logged = inspect(world.logged, { depth: null });
+    expect(logged).toMatch(/RangeError while a bootstrap token was minted[\s\S]*join-requests\.test\.ts/);
+    expect(logged + inspect(session.answers)).not.toContain(TOKEN);
     world.stop.abort();
   });
 

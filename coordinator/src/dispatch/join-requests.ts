@@ -6,6 +6,7 @@ import { type Clock, DeadlineExceeded, type Log, withDeadline } from "@drover/li
 import type { JoinCredential, JoinCredentialRequest } from "@drover/proto";
 import type { JoinCredentialAnswer, JoinCredentialWanted } from "../cluster/clusters.ts";
 import { type RateLimit, rateLimit } from "../identity/rate-limit.ts";
+import { wordless } from "../wordless-error.ts";
 
 /** Less than the node waits. */
 const MINT_DEADLINE_MS = 25_000;
@@ -98,7 +99,7 @@ export class JoinRequests {
         log.warn({ node, cluster }, "a join credential was not ready in time");
         return { ok: false, reason: "TimedOut", message: `the cluster did not answer within ${MINT_DEADLINE_MS / 1000} s` };
       }
-      log.error({ node, cluster, err: error }, "a join credential could not be made");
+      log.error({ node, cluster, err: wordless(error, "a bootstrap token was minted") }, "a join credential could not be made");
       return { ok: false, reason: "Internal", message: "the coordinator failed; its log says why" };
     }
   }

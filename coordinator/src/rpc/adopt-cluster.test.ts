@@ -19,7 +19,10 @@ const cluster: Cluster = {
   spec: { endpoint: "10.0.0.5:6443", caCertHashes: [`sha256:${"0".repeat(64)}`] },
 };
 
-async function adopt(kubeconfig: Buffer, parts: { readonly name?: string; readonly answer?: AdoptAnswer; readonly isNone?: boolean } = {}) {
+async function adopt(
+  kubeconfig: Buffer,
+  parts: { readonly name?: string; readonly answer?: AdoptAnswer; readonly isNone?: boolean; readonly bug?: Error } = {},
+) {
   const clock = new VirtualClock();
   const store = memoryStore();
   const catalog = new Catalog(store);
@@ -29,6 +32,7 @@ async function adopt(kubeconfig: Buffer, parts: { readonly name?: string; readon
   const clusters = {
     adopt: async (request: AdoptRequest): Promise<AdoptAnswer> => {
       asked.push(request);
+      if (parts.bug !== undefined) throw parts.bug;
       await store.commit([putJson(keys.object("Cluster", request.name), cluster, 0)]);
       return parts.answer ?? { ok: true, outcome: "created", warnings: ["the kubeconfig ends in 3 days"] };
     },
@@ -79,6 +83,14 @@ describe("adopting a cluster", () => {
       message: "ClusterUnreachable",
     };
     expect(audited).toMatchObject([audit]);
+  });
+
+  it("fails without the words of an unexpected error, but with its kind and place", async () => {
+    const bug = new SyntaxError(`at "users: [canary]"\n    users: [canary]`);
+    const failure = (await adopt(Buffer.from(SECRET), { bug }).catch((error: unknown) => error)) as Error;
+    expect(failure.message).toMatch(/^SyntaxError while a cluster was adopted/);
+    expect(failure.stack).toContain("adopt-cluster.test.ts");
+    expect(inspect(failure)).not.toContain("canary");
   });
 
   it.each([

@@ -1,5 +1,5 @@
 /** An operator hands over a cluster: its kubeconfig becomes a Secret before anything else happens, and is told to nobody but the module that keeps it. */
-import { type Clock, type Random, Secret, withDeadline } from "@drover/lifecycle";
+import { type Clock, DeadlineExceeded, type Random, Secret, withDeadline } from "@drover/lifecycle";
 import type { AdoptClusterRequest } from "@drover/proto";
 import { auditOperation } from "../audit/audit.ts";
 import type { AdoptAnswer, Clusters } from "../cluster/clusters.ts";
@@ -8,6 +8,7 @@ import type { Catalog } from "../resources/catalog.ts";
 import type { Seen, View } from "../resources/view.ts";
 import { keys } from "../store/keys.ts";
 import type { Store } from "../store/store.ts";
+import { wordless } from "../wordless-error.ts";
 import { kubeconfigFrom, nameFrom, textFrom } from "./operator-requests.ts";
 
 /** The cluster is asked before anything is stored. */
@@ -41,7 +42,10 @@ export async function adoptCluster(parts: AdoptClusterParts, request: AdoptClust
   if (clusters === undefined) throw new Refused(refuse("NotReady", "this coordinator takes no clusters into care"));
   const answer = await withDeadline(clock, "adopting the cluster", ADOPT_DEADLINE_MS, undefined, (signal) =>
     clusters.adopt({ name, endpoint, kubeconfig: text, actor }, signal),
-  );
+  ).catch((error: unknown) => {
+    if (error instanceof Refused || error instanceof DeadlineExceeded) throw error;
+    throw wordless(error, "a cluster was adopted");
+  });
   if (!answer.ok) {
     const audit = { atMs: clock.now(), actor, action: "AdoptCluster", target: `Cluster/${name}`, outcome: "refused" } as const;
     // The reason alone: whatever words are found for what a kubeconfig led to, they are not kept.
