@@ -15,6 +15,7 @@ import { kubeadmSpec, kubeletSpec, type Membership, membershipContent } from "./
 import type { ImageLock, LockedImageEntry, NodeProfile } from "./objects.ts";
 import { type Finding, formatPath, type Problem } from "./problems.ts";
 import { parseBytes } from "./quantity.ts";
+import { stepIdOf } from "./step-id.ts";
 import { canonicalSysctlValue } from "./sysctl-rules.ts";
 
 export type Compilation =
@@ -45,7 +46,7 @@ export function compile(profile: NodeProfile, locks: readonly ImageLock[], facts
     };
   }
   const specs = specsOf(profile, locks, facts, membership);
-  const steps = specs.map((spec) => Step.create({ id: spec.$case, spec }));
+  const steps = specs.map((spec) => Step.create({ id: stepIdOf(spec.$case), spec }));
   return { ok: true, steps, revision: revisionOf(profile, locks, membership) };
 }
 

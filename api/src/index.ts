@@ -14,6 +14,7 @@ export {
   nodeTaints,
 } from "./kubernetes-steps.ts";
 export { kindOf } from "./kind-of.ts";
+export { checkKubelet, type KubeletFinding, MAX_PARALLEL_PULLS_SINCE } from "./kubelet-rules.ts";
 export { locate, type Manifest, type ManifestParsing, parseManifests } from "./manifest.ts";
 export { resolveMaxUnavailable } from "./max-unavailable.ts";
 export { canonicalModuleName, isModuleName } from "./module-rules.ts";
@@ -38,6 +39,7 @@ export {
 export { formatPath, formatProblem, parsePath, type Path, type Problem } from "./problems.ts";
 export { formatBytes, parseBytes } from "./quantity.ts";
 export { formatSelector, type Labels, matchesSelector, parseSelector, type SelectorParsing } from "./selector.ts";
+export { stepIdOf } from "./step-id.ts";
 export {
   canonicalSysctlValue,
   checkSysctl,

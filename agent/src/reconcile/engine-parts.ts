@@ -1,4 +1,5 @@
 /** What the engine is made of, and the table of steps it is given. */
+import { stepIdOf } from "@drover/api";
 import type { Clock, Log } from "@drover/lifecycle";
 import type { Plan, SpecOf, StepKind } from "@drover/proto";
 import type { Host } from "../host/host.ts";
@@ -54,8 +55,9 @@ export function boundSteps(plan: Plan, steps: StepTable): readonly BoundStep[] {
 
 /** What puts back a kind that the plan does not name. */
 export function removalOf(kind: StepKind, plan: Plan, steps: StepTable): BoundStep {
-  const isTaken = plan.steps.some((step) => step.id === kind);
-  return bound(isTaken ? `${kind}-removal` : kind, steps[kind], steps[kind].emptySpec);
+  const id = stepIdOf(kind);
+  const isTaken = plan.steps.some((step) => step.id === id);
+  return bound(isTaken ? `${id}-removal` : id, steps[kind], steps[kind].emptySpec);
 }
 
 // One oneof case binds spec and step; the compiler cannot follow that through the table's index.

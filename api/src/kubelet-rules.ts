@@ -1,0 +1,159 @@
+/**
+ * What a kubelet section may say: fields of KubeletConfiguration with the release of Kubernetes that knows them first (and last),
+ * and those that are somebody else's.
+ * Source: k8s.io/kubelet config/v1beta1/types.go of Kubernetes 1.20 (field tags of the 1.20.2 program) and of the master before 1.37;
+ * the releases in between by the pull requests that added the fields (podLogsDir #112957, containerLogMaxWorkers #114301,
+ * mergeDefaultEvictionSettings #127577, ...) and their release notes.
+ */
+import { didYouMean } from "./nearest.ts";
+
+/** The fields of 1.20; what is older than that is not told apart. */
+const SINCE_1_20 = [
+  "enableServer staticPodPath syncFrequency fileCheckFrequency httpCheckFrequency staticPodURL staticPodURLHeader address port readOnlyPort",
+  "tlsCertFile tlsPrivateKeyFile tlsCipherSuites tlsMinVersion rotateCertificates serverTLSBootstrap authentication authorization",
+  "registryPullQPS registryBurst eventRecordQPS eventBurst enableDebuggingHandlers enableContentionProfiling healthzPort healthzBindAddress",
+  "oomScoreAdj clusterDomain clusterDNS streamingConnectionIdleTimeout nodeStatusUpdateFrequency nodeStatusReportFrequency",
+  "nodeLeaseDurationSeconds imageMinimumGCAge imageGCHighThresholdPercent imageGCLowThresholdPercent volumeStatsAggPeriod kubeletCgroups",
+  "systemCgroups cgroupRoot cgroupsPerQOS cgroupDriver cpuManagerPolicy cpuManagerReconcilePeriod topologyManagerPolicy topologyManagerScope",
+  "qosReserved runtimeRequestTimeout hairpinMode maxPods podCIDR podPidsLimit resolvConf runOnce cpuCFSQuota cpuCFSQuotaPeriod",
+  "nodeStatusMaxImages maxOpenFiles contentType kubeAPIQPS kubeAPIBurst serializeImagePulls evictionHard evictionSoft",
+  "evictionSoftGracePeriod evictionPressureTransitionPeriod evictionMaxPodGracePeriod evictionMinimumReclaim podsPerCore",
+  "enableControllerAttachDetach protectKernelDefaults makeIPTablesUtilChains iptablesMasqueradeBit iptablesDropBit featureGates failSwapOn",
+  "containerLogMaxSize containerLogMaxFiles configMapAndSecretChangeDetectionStrategy systemReserved kubeReserved reservedSystemCPUs",
+  "showHiddenMetricsForVersion systemReservedCgroup kubeReservedCgroup enforceNodeAllocatable allowedUnsafeSysctls volumePluginDir",
+  "providerID kernelMemcgNotification logging enableSystemLogHandler shutdownGracePeriod shutdownGracePeriodCriticalPods",
+]
+  .join(" ")
+  .split(" ");
+
+/** Minor releases of Kubernetes 1. */
+const ADDED_LATER: Readonly<Record<string, number>> = {
+  enableProfilingHandler: 21,
+  enableDebugFlagsHandler: 21,
+  memoryManagerPolicy: 21,
+  reservedMemory: 21,
+  cpuManagerPolicyOptions: 22,
+  memorySwap: 22,
+  seccompDefault: 22,
+  memoryThrottlingFactor: 22,
+  registerWithTaints: 23,
+  registerNode: 23,
+  shutdownGracePeriodByPodPriority: 23,
+  tracing: 25,
+  localStorageCapacityIsolation: 25,
+  topologyManagerPolicyOptions: 26,
+  maxParallelImagePulls: 27,
+  containerRuntimeEndpoint: 27,
+  imageServiceEndpoint: 27,
+  enableSystemLogQuery: 27,
+  imageMaximumGCAge: 29,
+  podLogsDir: 30,
+  containerLogMaxWorkers: 30,
+  containerLogMonitorInterval: 30,
+  failCgroupV1: 31,
+  crashLoopBackOff: 32,
+  singleProcessOOMKill: 32,
+  mergeDefaultEvictionSettings: 33,
+  imagePullCredentialsVerificationPolicy: 33,
+  preloadedImagesVerificationAllowlist: 33,
+  userNamespaces: 33,
+  tlsCurvePreferences: 36,
+  draManagerReconcilePeriod: 36,
+  memoryReservationPolicy: 36,
+};
+
+/** Inside of what is no free mapping; a field that is not here is not looked into. Same releases as above where nothing is said. */
+const INSIDE: Readonly<Record<string, Readonly<Record<string, number>>>> = {
+  authentication: { x509: 20, webhook: 20, anonymous: 20 },
+  "authentication.x509": { clientCAFile: 20 },
+  "authentication.webhook": { enabled: 20, cacheTTL: 20 },
+  "authentication.anonymous": { enabled: 20 },
+  authorization: { mode: 20, webhook: 20 },
+  "authorization.webhook": { cacheAuthorizedTTL: 20, cacheUnauthorizedTTL: 20 },
+  logging: { format: 20, sanitization: 20, flushFrequency: 23, verbosity: 23, vmodule: 23, options: 23 },
+  memorySwap: { swapBehavior: 22 },
+  crashLoopBackOff: { maxContainerRestartPeriod: 32 },
+  userNamespaces: { idsPerPod: 33 },
+};
+const REMOVED: Readonly<Record<string, number>> = { "logging.sanitization": 24 };
+
+const SIGNALS =
+  "memory.available nodefs.available nodefs.inodesFree imagefs.available imagefs.inodesFree containerfs.available containerfs.inodesFree pid.available allocatableMemory.available".split(
+    " ",
+  );
+const BY_SIGNAL = ["evictionHard", "evictionSoft", "evictionSoftGracePeriod", "evictionMinimumReclaim"];
+
+/** Fields that somebody else sets, and who. */
+const OWNED: Readonly<Record<string, string>> = {
+  apiVersion: "the kubelet's own; leave it out",
+  kind: "the kubelet's own; leave it out",
+  serializeImagePulls: "set by parallelImagePulls beside configuration",
+  maxParallelImagePulls: "set by maxParallelImagePulls beside configuration",
+  containerRuntimeEndpoint: "set by kubeadm from criSocket of the kubeadm section",
+  registerWithTaints: "set by kubeadm from taints of the kubeadm section",
+  registerNode: "always true for a node that joins",
+  staticPodPath: "set by kubeadm",
+  rotateCertificates: "set by kubeadm: without it a node falls out of its cluster",
+};
+
+export interface KubeletFinding {
+  /** Keys from the top of the configuration down. */
+  readonly path: readonly string[];
+  readonly message: string;
+  readonly hint: string;
+}
+
+/** Minor releases of Kubernetes 1 that know maxParallelImagePulls. */
+export const MAX_PARALLEL_PULLS_SINCE = 27;
+
+/**
+ * @param configuration fields of KubeletConfiguration
+ * @param minor of the installed kubelet, of Kubernetes 1; undefined: not known, then a field that any release knows may stand
+ */
+export function checkKubelet(configuration: Readonly<Record<string, unknown>>, minor: number | undefined): readonly KubeletFinding[] {
+  return Object.entries(configuration).flatMap(([key, value]): readonly KubeletFinding[] => {
+    const owner = Object.hasOwn(OWNED, key) ? OWNED[key] : undefined;
+    if (owner !== undefined) return [{ path: [key], message: "must not be set here", hint: owner }];
+    if (value === null) return [{ path: [key], message: "has no value", hint: "leave it out" }];
+    const finding = checkRelease([key], firstRelease(key), undefined, minor, knownKeys);
+    return finding === undefined ? checkInside([key], value, minor) : [finding];
+  });
+}
+
+const knownKeys: readonly string[] = [...SINCE_1_20, ...Object.keys(ADDED_LATER)];
+
+function firstRelease(key: string): number | undefined {
+  return SINCE_1_20.includes(key) ? 0 : Object.hasOwn(ADDED_LATER, key) ? ADDED_LATER[key] : undefined;
+}
+
+function checkInside(path: readonly string[], value: unknown, minor: number | undefined): readonly KubeletFinding[] {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return [];
+  const signals = BY_SIGNAL.includes(path.join("."));
+  const table: Readonly<Record<string, number>> | undefined = signals
+    ? Object.fromEntries(SIGNALS.map((signal) => [signal, 20]))
+    : INSIDE[path.join(".")];
+  if (table === undefined) return [];
+  return Object.entries(value).flatMap(([key, inner]): readonly KubeletFinding[] => {
+    const at = [...path, key];
+    const since = Object.hasOwn(table, key) ? table[key] : undefined;
+    const finding = checkRelease(at, since === 20 ? 0 : since, REMOVED[at.join(".")], minor, Object.keys(table));
+    return finding === undefined ? checkInside(at, inner, minor) : [finding];
+  });
+}
+
+function checkRelease(
+  path: readonly string[],
+  since: number | undefined,
+  until: number | undefined,
+  minor: number | undefined,
+  known: readonly string[],
+): KubeletFinding | undefined {
+  const name = path.at(-1) ?? "";
+  if (since === undefined) return { path, message: "is no field of KubeletConfiguration", hint: didYouMean(name, known) };
+  if (minor === undefined) return undefined;
+  if (minor < since) {
+    return { path, message: `is not known to kubelet 1.${minor}: known from 1.${since}`, hint: "remove it, or install a newer kubelet" };
+  }
+  if (until === undefined || minor < until) return undefined;
+  return { path, message: `is not known to kubelet 1.${minor}: known before 1.${until}`, hint: "remove it" };
+}
