@@ -106,7 +106,7 @@ describe("the binaries step", () => {
       [1, 2, 3].map((version) => `https://dl/kubelet-${version}`),
     );
     expect(await reached(KUBELET)).toBe("kubelet 3");
-    const kept = host.files.paths.filter((path) => path.startsWith(STORE)).map((path) => host.files.text(path));
+    const kept = host.files.paths.filter((path) => path.startsWith(STORE)).map((path) => host.files.text(path) ?? "");
     expect(kept.toSorted()).toEqual(["kubelet 2", "kubelet 3"]);
   });
 
