@@ -136,6 +136,24 @@ describe("the binaries step", () => {
     expect(host.files.text(KUBELET)).toBe("the package's next");
   });
 
+  it("restarts what runs a stored file that was changed by hand, whenever it is killed on the way", async () => {
+    const spec = specOf(kubelet("1"));
+    for (let survived = 0; ; survived += 1) {
+      const { host, apply, diff, reached } = machine();
+      await apply(spec);
+      host.files.put((await host.files.readLink(KUBELET))!, { content: "evil", mode: 0o755 });
+      host.effects.clear();
+      host.effects.crashAfter(survived);
+      const isDead = await runAll([() => apply(spec)]);
+      host.effects.revive();
+      await apply(spec);
+      expect([await reached(KUBELET), await diff(spec)]).toEqual(["kubelet 1", []]);
+      expect(host.effects.of("units.restart").length).toBeGreaterThan(0);
+      if (!isDead) break;
+      expect(survived).toBeLessThan(20);
+    }
+  });
+
   it("leaves a target to whoever has taken it, when it leaves the plan", async () => {
     const { host, apply } = machine({ files: {} });
     await apply(specOf(plugins("1")));

@@ -9,7 +9,7 @@ import { checkBudget, fetchBinary } from "./fetch-binary.ts";
 import { type BinariesObserved, filesOf, isStored, observeBinaries } from "./observed.ts";
 import { readBinariesMemory } from "./binaries-memory.ts";
 import { STORE, storedPath, versionOf } from "./store.ts";
-import { giveBackTargets, prune, restartOwed, switchTargets } from "./switch-over.ts";
+import { giveBackTargets, oweForReplaced, prune, restartOwed, switchTargets } from "./switch-over.ts";
 
 export const binariesStep: Step<"binaries", BinariesObserved> = {
   kind: "binaries",
@@ -38,27 +38,24 @@ export const binariesStep: Step<"binaries", BinariesObserved> = {
     const observed = await binariesStep.observe(spec, context);
     const missing = spec.binaries.filter((binary) => binary.files.some((file) => !observed.stored.includes(storedPath(binary, file))));
     await checkBudget(missing, context);
-    const replaced = await fetchMissing(spec, context);
-    await switchTargets(spec, observed, replaced, context);
+    await oweForReplaced(missing, observed, context);
+    await fetchMissing(spec, context);
+    await switchTargets(spec, observed, context);
     await giveBackTargets(spec, observed, context);
     await restartOwed(observed, context);
     await prune(spec, context);
   },
 };
 
-/** All is there before anything is switched. @returns paths in the store that are new */
-async function fetchMissing(spec: BinariesSpec, context: StepContext): Promise<ReadonlySet<string>> {
-  const fetched = new Set<string>();
+/** All is there before anything is switched. */
+async function fetchMissing(spec: BinariesSpec, context: StepContext): Promise<void> {
   for (const binary of spec.binaries) {
     context.signal.throwIfAborted();
     const memory = readBinariesMemory(await context.memory.get());
     const missing = [];
     for (const file of binary.files) if (!(await isStored(binary, file, memory, context))) missing.push(file);
-    if (missing.length === 0) continue;
-    await fetchBinary(binary, missing, context);
-    for (const file of missing) fetched.add(storedPath(binary, file));
+    if (missing.length > 0) await fetchBinary(binary, missing, context);
   }
-  return fetched;
 }
 
 function faultsOf(spec: BinariesSpec): readonly string[] {

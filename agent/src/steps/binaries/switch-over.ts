@@ -1,18 +1,13 @@
 /** Targets: switched to the store, given back, and what runs an old program restarted. Each change is remembered before it is made. */
 import { KEPT_SUFFIX } from "@drover/api";
-import type { BinariesSpec } from "@drover/proto";
+import type { BinariesSpec, Binary } from "@drover/proto";
 import { type StepContext, StepError } from "../step.ts";
 import { type BinariesMemory, readBinariesMemory, without } from "./binaries-memory.ts";
 import { type BinariesObserved, filesOf } from "./observed.ts";
 import { isVersion, STORE, storedPath, versionOf } from "./store.ts";
 
-/** All that the spec asks for is in the store. @param replaced paths in the store that came anew under a name that was in use */
-export async function switchTargets(
-  spec: BinariesSpec,
-  observed: BinariesObserved,
-  replaced: ReadonlySet<string>,
-  context: StepContext,
-): Promise<void> {
+/** All that the spec asks for is in the store. */
+export async function switchTargets(spec: BinariesSpec, observed: BinariesObserved, context: StepContext): Promise<void> {
   const { files } = context.host;
   for (const [binary, { member, target }] of filesOf(spec)) {
     context.signal.throwIfAborted();
@@ -21,7 +16,7 @@ export async function switchTargets(
     const before = memory.targets[target];
     const seen = observed.targets[target];
     const isLinked = seen?.link === link;
-    if (isLinked && !replaced.has(link) && before?.link === link && before.restarts.join() === binary.restarts.join()) continue;
+    if (isLinked && before?.link === link && before.restarts.join() === binary.restarts.join()) continue;
     const isForeign = seen?.isThere === true && versionOf(seen.link) === undefined;
     const previous = before === undefined || before.link === link ? before?.previous : before.link;
     const hasKept = isForeign || before?.hasKept === true;
@@ -32,7 +27,7 @@ export async function switchTargets(
         ...memory.targets,
         [target]: { link, ...(previous === undefined ? {} : { previous }), hasKept, restarts: binary.restarts },
       },
-      owed: isLinked && !replaced.has(link) ? memory.owed : [...new Set([...memory.owed, ...active])],
+      owed: isLinked ? memory.owed : [...new Set([...memory.owed, ...active])],
     });
     if (isLinked) continue;
     // A second name first: there is no moment in which nothing is at target.
@@ -40,6 +35,17 @@ export async function switchTargets(
     await files.writeLink(target, link);
     context.say(`${target} is ${binary.name} ${binary.digest}`);
   }
+}
+
+/** What is fetched anew under a link that is there already (somebody changed it) is run by nobody until its units start again. */
+export async function oweForReplaced(missing: readonly Binary[], observed: BinariesObserved, context: StepContext): Promise<void> {
+  const replaced = missing.filter((binary) =>
+    binary.files.some((file) => observed.targets[file.target]?.link === storedPath(binary, file)),
+  );
+  const active = replaced.flatMap(({ restarts }) => restarts).filter((unit) => observed.activeUnits.includes(unit));
+  if (active.length === 0) return;
+  const memory = await recall(context);
+  await context.memory.set({ ...memory, owed: [...new Set([...memory.owed, ...active])] });
 }
 
 /** What the plan no longer names. */
