@@ -47,6 +47,7 @@ export async function connectKubernetes(kubeconfig: Kubeconfig, clock: Clock): P
         getName: () => "kubeconfig",
         applySecurityAuthentication: (context) => {
           context.setDispatcher(dispatcher);
+          context.setHeaderParam("User-Agent", "drover-coordinator");
           if (authorization !== undefined) context.setHeaderParam("Authorization", authorization);
         },
       },

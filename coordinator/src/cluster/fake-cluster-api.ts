@@ -1,0 +1,111 @@
+/** A cluster in memory for tests: keeps what it is told, answers when it is reachable, and calls a hook before and after each change. */
+import { type ClusterApi, ClusterApiError, type ClusterNode, type NewBootstrapToken, type NodePatch } from "./cluster-api.ts";
+
+export type Moment = "before" | "after";
+
+export class FakeClusterApi implements ClusterApi {
+  readonly tokens = new Map<string, Pick<NewBootstrapToken, "nodeId" | "adoption" | "expiresAtMs">>();
+  readonly stored = new Map<string, ClusterNode>();
+  readonly patches: NodePatch[] = [];
+  /** What it answers to everything instead. */
+  failure: ClusterApiError | undefined;
+  missing: readonly string[] = [];
+  listCount = 0;
+  /** May throw: the call has not been made, or was made and its answer is lost. */
+  hook: (what: string, moment: Moment) => void = () => undefined;
+  #version = 0;
+
+  putNode(name: string, given: Partial<ClusterNode> = {}): void {
+    this.#version += 1;
+    const node = {
+      uid: `uid-${name}-${this.#version}`,
+      createdAtMs: 0,
+      ready: "True" as const,
+      reason: "KubeletReady",
+      message: "",
+      kubeletVersion: "v1.31.2",
+      labels: {},
+      annotations: {},
+      taints: [],
+    };
+    this.stored.set(name, { ...node, ...given, name, resourceVersion: String(this.#version) });
+  }
+
+  version(): Promise<string> {
+    return this.#answer("version", () => "v1.31.2");
+  }
+
+  missingAccess(): Promise<readonly string[]> {
+    return this.#answer("missingAccess", () => this.missing);
+  }
+
+  createBootstrapToken({ tokenId, nodeId, adoption, expiresAtMs }: NewBootstrapToken): Promise<void> {
+    return this.#answer("createBootstrapToken", () => {
+      if (this.tokens.has(tokenId)) throw new ClusterApiError("Conflict", "it is there");
+      this.tokens.set(tokenId, { nodeId, adoption, expiresAtMs });
+    });
+  }
+
+  deleteBootstrapToken(tokenId: string): Promise<void> {
+    return this.#answer("deleteBootstrapToken", () => void this.tokens.delete(tokenId));
+  }
+
+  bootstrapTokens(adoption: string): Promise<readonly string[]> {
+    return this.#answer("bootstrapTokens", () => [...this.tokens].filter(([, token]) => token.adoption === adoption).map(([id]) => id));
+  }
+
+  nodes(): Promise<readonly ClusterNode[]> {
+    this.listCount += 1;
+    return this.#answer("nodes", () => [...this.stored.values()]);
+  }
+
+  node(name: string): Promise<ClusterNode | undefined> {
+    return this.#answer("node", () => this.stored.get(name));
+  }
+
+  patchNode(name: string, patch: NodePatch): Promise<void> {
+    return this.#answer("patchNode", () => {
+      const node = this.stored.get(name);
+      if (node === undefined) throw new ClusterApiError("NotFound", `no ${name}`);
+      if (node.resourceVersion !== patch.resourceVersion) throw new ClusterApiError("Conflict", "it changed");
+      this.patches.push(patch);
+      const { uid } = node;
+      const { taints = node.taints } = patch;
+      this.putNode(name, {
+        ...node,
+        uid,
+        labels: merged(node.labels, patch.labels),
+        annotations: merged(node.annotations, patch.annotations),
+        taints,
+      });
+    });
+  }
+
+  deleteNode({ name, uid }: Pick<ClusterNode, "name" | "uid">): Promise<void> {
+    return this.#answer("deleteNode", () => {
+      if (this.stored.get(name)?.uid === uid) this.stored.delete(name);
+    });
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  async #answer<T>(what: string, work: () => T): Promise<T> {
+    await Promise.resolve();
+    this.hook(what, "before");
+    if (this.failure !== undefined) throw this.failure;
+    const answer = work();
+    this.hook(what, "after");
+    return answer;
+  }
+}
+
+function merged(values: Readonly<Record<string, string>>, changes: Readonly<Record<string, string | null>>): Record<string, string> {
+  const result = { ...values };
+  for (const [key, value] of Object.entries(changes)) {
+    if (value === null) delete result[key];
+    else result[key] = value;
+  }
+  return result;
+}
