@@ -5,7 +5,7 @@ import type { StepContext } from "../step.ts";
 import { StepError } from "../step.ts";
 import type { BeforeJoin } from "./memory.ts";
 import { BOOTSTRAP_FILES, CNI_DIRECTORY, KUBELET_DIRECTORY, KUBELET_UNIT } from "./places.ts";
-import { linkNames, mountsBelow, ownCniFiles, ownLinks, virtualServices } from "./traces.ts";
+import { linkNames, mountsBelow, ownCniFiles, ownLinks, serviceAddress, virtualServices } from "./traces.ts";
 
 const COMMAND_TIMEOUT_MS = 60_000;
 const CRI_TIMEOUT_MS = 120_000;
@@ -109,9 +109,7 @@ const services: Trace = {
     const text = (await context.host.files.read("/proc/net/ip_vs"))?.toString("utf8") ?? "";
     if (text === "" || !(await links(context)).includes("kube-ipvs0")) return [];
     const bound = await command(context, IP, ["-oneline", "address", "show", "dev", "kube-ipvs0"]);
-    const own = new Set(
-      [...bound.matchAll(/\binet6? ([0-9a-f.:]+)\//g)].map(([, address = ""]) => (address.includes(":") ? `[${address}]` : address)),
-    );
+    const own = new Set([...bound.matchAll(/\binet6? ([0-9a-f.:]+)\//g)].map(([, address = ""]) => serviceAddress(address)));
     return virtualServices(text)
       .filter(({ address }) => own.has(address))
       .map(({ protocol, address, port }) => `${protocol} ${address}:${port}`);

@@ -47,12 +47,21 @@ export function virtualServices(text: string): readonly VirtualService[] {
     if (match === null) return [];
     const [, protocol = "", ip4, ip6, port = ""] = match;
     const dotted = ip4?.replace(/../g, (byte) => `${Number.parseInt(byte, 16)}.`).slice(0, -1);
-    return [{ protocol, address: dotted ?? compressed(ip6 ?? ""), port: Number.parseInt(port, 16) }];
+    return [{ protocol, address: dotted ?? trimmed(ip6 ?? ""), port: Number.parseInt(port, 16) }];
   });
 }
 
+/** As virtualServices tells addresses. @param address as ip prints it: IPv6 with its longest run of zeros left out */
+export function serviceAddress(address: string): string {
+  if (!address.includes(":")) return address;
+  const [head = "", tail] = address.split("::");
+  const groups = (text: string): readonly string[] => text.split(":").filter((group) => group !== "");
+  const zeros = tail === undefined ? 0 : 8 - groups(head).length - groups(tail).length;
+  return `[${[...groups(head), ...Array.from({ length: zeros }, () => "0"), ...groups(tail ?? "")].join(":")}]`;
+}
+
 /** The kernel prints all eight groups with their zeros. */
-function compressed(bracketed: string): string {
+function trimmed(bracketed: string): string {
   return `[${bracketed.slice(1, -1).replace(/\b0+(?=[0-9a-f])/g, "")}]`;
 }
 
