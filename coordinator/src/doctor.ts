@@ -5,12 +5,16 @@ import { access, constants, readdir, readFile, stat, statfs } from "node:fs/prom
 import { dirname, join } from "node:path";
 import { type Clock, systemClock } from "@drover/lifecycle";
 import { listenErrorOf } from "./bus/nats-listen.ts";
+import { SecretKeyUnusable, readSecretBox } from "./cluster/secret-key-file.ts";
+import type { SecretBox } from "./cluster/secret-box.ts";
 import type { Config } from "./config/config.ts";
 import { type DataFiles, dataFiles, readPorts } from "./data-files.ts";
 import { examineNats } from "./doctor-nats.ts";
 import { failed, type Finding, type Found, guarded, ok, warning } from "./finding.ts";
+import type { SealedSecret } from "./records.ts";
 import { keys } from "./store/keys.ts";
 import { openSqliteStore } from "./store/sqlite-store.ts";
+import { readJson } from "./store/values.ts";
 
 const MIN_FREE_BYTES = 1024 ** 3;
 const LITTLE_FREE_BYTES = 5 * 1024 ** 3;
@@ -32,6 +36,7 @@ export async function examine(config: Config, clock: Clock = systemClock): Promi
     ...start,
     await guarded("store", () => checkStore(files)),
     await guarded("certificate authority", () => checkAuthority(files, clock)),
+    await guarded("stored secrets", () => checkSecrets(config, files)),
     await guarded("ports", () => checkPorts(config, files)),
     ...(await examineNats(config, files, clock)),
   ];
@@ -166,6 +171,43 @@ async function checkAuthority(files: DataFiles, clock: Clock): Promise<Found> {
   return ok(
     found.length === 1 ? `until ${end}` : `${found.length} trusted, the last until ${end}; see drover-coordinator ca rotate --status`,
   );
+}
+
+/** The key file, and that it opens everything that is stored encrypted. */
+async function checkSecrets(config: Config, files: DataFiles): Promise<Found> {
+  const keyFile = config.secretKeyFile ?? files.secretKey;
+  const sealed = await sealedSecrets(files);
+  const adoptAgain = "put it back from its backup; without one, adopt each cluster again: drover cluster adopt NAME --kubeconfig FILE";
+  let box: SecretBox | undefined;
+  try {
+    box = readSecretBox(keyFile);
+  } catch (error) {
+    if (!(error instanceof SecretKeyUnusable)) throw error;
+    const [message, ...next] = error.message.split(": ");
+    return failed(message!, next.join(": ") === "" ? adoptAgain : next.join(": "));
+  }
+  if (box === undefined && sealed.length === 0) return ok(`${keyFile} is not there yet; it is made at the first start`);
+  if (box === undefined) return failed(`${keyFile} is gone, and ${sealed.length} kubeconfigs can be read by nothing else`, adoptAgain);
+  for (const { key, value } of sealed) {
+    try {
+      box.open(key, value);
+    } catch (error) {
+      return failed((error as Error).message, adoptAgain);
+    }
+  }
+  return ok(`${keyFile}, key ${box.keyId}, opens all ${sealed.length} that are stored; back it up apart from the store`);
+}
+
+async function sealedSecrets({ store }: DataFiles): Promise<readonly { readonly key: string; readonly value: SealedSecret }[]> {
+  // An empty file would be made a store by opening it.
+  if (((await statIfThere(store))?.size ?? 0) < SQLITE_HEADER_BYTES) return [];
+  const opened = openSqliteStore(store);
+  try {
+    const { entries } = await opened.list(keys.secrets);
+    return entries.map((entry) => ({ key: entry.key, value: readJson(entry) as SealedSecret }));
+  } finally {
+    await opened.close();
+  }
 }
 
 async function checkPorts(config: Config, files: DataFiles): Promise<Found> {

@@ -39,6 +39,7 @@ class HandmadeFleet implements FleetView {
 
   report(nodeId: string, observed: Partial<ObservedNode>): void {
     const none = {
+      health: { verdict: "healthy", reason: "" },
       outcome: "accepted",
       planEpoch: 1,
       observedGeneration: 1,

@@ -9,7 +9,7 @@ export async function testCertificate(
   isAuthority: boolean,
   endMs = Date.UTC(2050, 0, 1),
 ): Promise<{ readonly certificate: string; readonly key: string }> {
-  const pair = (await webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"])) as webcrypto.CryptoKeyPair;
+  const pair = await webcrypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     name: "CN=kubernetes",
     keys: pair,

@@ -1,0 +1,74 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { ClusterNode, ClusterTaint } from "./cluster-api.ts";
+import { FakeClusterApi } from "./fake-cluster-api.ts";
+import { isOurs, markPatch } from "./node-marks.ts";
+
+const KEYS = ["a", "b", "c", "d"];
+const EFFECTS = ["NoSchedule", "NoExecute"];
+const id = ({ key, effect }: ClusterTaint): string => `${key}:${effect}`;
+const taint = fc.record({ key: fc.constantFrom(...KEYS), value: fc.constantFrom("", "x"), effect: fc.constantFrom(...EFFECTS) });
+const taints = fc.uniqueArray(taint, { selector: id, maxLength: 4 });
+const labels = fc.dictionary(fc.constantFrom(...KEYS), fc.constantFrom("1", "2"));
+const wanted = fc.record({ nodeLabels: labels, taints });
+
+async function apply(api: FakeClusterApi, spec: Parameters<typeof markPatch>[2]): Promise<ClusterNode> {
+  const patch = markPatch(api.stored.get("n")!, "aaaaaaaaaa", spec);
+  if (patch !== undefined) await api.patchNode("n", patch);
+  return api.stored.get("n")!;
+}
+
+describe("labels and taints of a Node", () => {
+  it("become what the plan names, once, and what leaves the plan goes; what others put on under other names stays", async () => {
+    const property = fc.asyncProperty(wanted, wanted, labels, taints, async (first, second, theirLabels, theirTaints) => {
+      const api = new FakeClusterApi();
+      const system = { key: "node.kubernetes.io/not-ready", value: "", effect: "NoSchedule", timeAdded: "2026-01-01T00:00:00Z" };
+      api.putNode("n", { labels: theirLabels, taints: [system, ...theirTaints] });
+      await apply(api, first);
+      const node = await apply(api, second);
+      expect(node.labels).toMatchObject(second.nodeLabels);
+      for (const each of second.taints) expect(node.taints).toContainEqual(each);
+      expect(node.taints).toContainEqual(system);
+      for (const [key, value] of Object.entries(theirLabels)) {
+        if (first.nodeLabels[key] === undefined && second.nodeLabels[key] === undefined) expect(node.labels[key]).toBe(value);
+      }
+      const named = new Set([...first.taints, ...second.taints].map(id));
+      for (const each of theirTaints) if (!named.has(id(each))) expect(node.taints).toContainEqual(each);
+      // Nothing of the first plan that the second does not name.
+      const wantedIds = new Set(second.taints.map(id));
+      for (const each of first.taints) if (!wantedIds.has(id(each))) expect(node.taints.map(id)).not.toContain(id(each));
+      for (const key of Object.keys(first.nodeLabels)) if (second.nodeLabels[key] === undefined) expect(node.labels[key]).toBeUndefined();
+      expect(new Set(node.taints.map(id)).size).toBe(node.taints.length);
+      expect(markPatch(node, "aaaaaaaaaa", second)).toBeUndefined();
+    });
+    await fc.assert(property, { numRuns: 300 });
+  });
+
+  it("of Kubernetes itself are never touched, whatever a plan or the annotation says", () => {
+    const api = new FakeClusterApi();
+    const system = { key: "node.kubernetes.io/unreachable", value: "", effect: "NoExecute" };
+    const managed = JSON.stringify({ labels: [], taints: ["node.kubernetes.io/unreachable:NoExecute"] });
+    api.putNode("n", { taints: [system], annotations: { "drover.dev/managed": managed } });
+    expect(markPatch(api.stored.get("n")!, "aaaaaaaaaa", { nodeLabels: {}, taints: [] })?.taints).toBeUndefined();
+    api.putNode("n", { taints: [] });
+    expect(markPatch(api.stored.get("n")!, "aaaaaaaaaa", { nodeLabels: {}, taints: [system] })?.taints).toBeUndefined();
+  });
+
+  it.each(["{", "null", "[]", '{"labels":5,"taints":{"a":1}}', '"text"'])("count as nobody's when the annotation is %s", (text) => {
+    const api = new FakeClusterApi();
+    api.putNode("n", { labels: { a: "1" }, annotations: { "drover.dev/managed": text } });
+    expect(markPatch(api.stored.get("n")!, "aaaaaaaaaa", { nodeLabels: { b: "2" }, taints: [] })?.labels).toEqual({ b: "2" });
+  });
+
+  it("tell whose a Node is", () => {
+    const api = new FakeClusterApi();
+    const whose = (given: Partial<ClusterNode>): boolean => {
+      api.putNode("n", given);
+      return isOurs(api.stored.get("n")!, "aaaaaaaaaa");
+    };
+    expect(whose({})).toBe(false);
+    expect(whose({ labels: { "drover.dev/node-set": "web" } })).toBe(true);
+    expect(whose({ labels: { "drover.dev/node-set": "web" }, annotations: { "drover.dev/node": "bbbbbbbbbb" } })).toBe(false);
+    expect(whose({ annotations: { "drover.dev/node": "aaaaaaaaaa" } })).toBe(true);
+  });
+});
