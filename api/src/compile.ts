@@ -12,6 +12,7 @@ import {
 } from "@drover/proto";
 import { compareText, contentDigest } from "./canonical-json.ts";
 import { kubeadmSpec, kubeletSpec, type Membership, membershipContent } from "./kubernetes-steps.ts";
+import { checkKubelet } from "./kubelet-rules.ts";
 import type { ImageLock, LockedImageEntry, NodeProfile } from "./objects.ts";
 import { type Finding, formatPath, type Problem } from "./problems.ts";
 import { parseBytes } from "./quantity.ts";
@@ -37,6 +38,7 @@ export function compile(profile: NodeProfile, locks: readonly ImageLock[], facts
   const findings = [
     ...(images === undefined ? [] : checkLock(images, locks)),
     ...(containerd === undefined ? [] : checkContainerdVersion(facts)),
+    ...checkKubeletVersion(profile, facts),
   ];
   if (findings.length > 0) {
     const file = `NodeProfile/${profile.metadata.name}`;
@@ -164,6 +166,19 @@ function checkContainerdVersion(facts: Facts | undefined): readonly Finding[] {
   if (major > OLDEST_CONTAINERD[0] || (major === OLDEST_CONTAINERD[0] && minor >= OLDEST_CONTAINERD[1])) return [];
   const hint = `install ${OLDEST_CONTAINERD.join(".")} or newer`;
   return [{ path: ["spec", "containerd"], at: "key", message: `cannot be applied to containerd ${version} of ${facts!.hostname}`, hint }];
+}
+
+/** Not where the profile brings a kubelet itself: that one is not installed yet. */
+function checkKubeletVersion({ spec }: NodeProfile, facts: Facts | undefined): readonly Finding[] {
+  const minor = /^v?1\.(\d+)\./.exec(facts?.versions["kubelet"] ?? "")?.[1];
+  const isBrought = spec.binaries?.some(({ files }) => files.some(({ target }) => target.endsWith("/kubelet"))) === true;
+  if (spec.kubelet?.configuration === undefined || minor === undefined || isBrought) return [];
+  return checkKubelet(spec.kubelet.configuration, Number(minor)).map(({ path, message, hint }) => ({
+    path: ["spec", "kubelet", "configuration", ...path],
+    at: "key",
+    message: `${message} (of ${facts!.hostname})`,
+    hint,
+  }));
 }
 
 function canonicalSysctls(values: Readonly<Record<string, string | number>>): Record<string, string> {

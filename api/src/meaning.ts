@@ -6,6 +6,7 @@ import { checkBinaries } from "./binary-rules.ts";
 import { checkContainerd } from "./containerd-rules.ts";
 import { checkImages } from "./image-rules.ts";
 import { parseDurationMs } from "./duration.ts";
+import { checkKubernetes } from "./kubernetes-rules.ts";
 import { checkKernelModules } from "./module-rules.ts";
 import type { Kind } from "./objects.ts";
 import type { Finding, Path } from "./problems.ts";
@@ -22,6 +23,7 @@ export function checkMeaning(kind: Kind, json: unknown): readonly Finding[] {
         ...checkKernelModules(json, ["spec", "kernelModules", "names"]),
         ...checkSysctlSection(json),
         ...checkContainerd(json),
+        ...checkKubernetes(json),
         ...checkImagesSection(json),
       ];
     case "ImageLock":
