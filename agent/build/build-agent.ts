@@ -58,6 +58,8 @@ async function bundleOptions(): Promise<BuildOptions> {
     bundle: true,
     platform: "node",
     target: "node24",
+    // Node 24 has it; esbuild's own rendering of `await using` in a loop throws the error of a turn before again.
+    supported: { using: true },
     format: "cjs",
     minify: true,
     legalComments: "none",
