@@ -65,6 +65,8 @@ export class PreloadBed implements AsyncDisposable {
     const preload = new PreloadMachine(machine);
     try {
       await preload.criReady();
+      // What the measurement before has left to be written would slow down this one.
+      await preload.settle();
       return await work(preload);
     } finally {
       preload.close();
@@ -90,6 +92,11 @@ export class PreloadMachine {
 
   async criReady(): Promise<void> {
     await eventually("CRI is served", 30_000, async () => (await this.#client.criStatus(this.#signal)).isReady);
+  }
+
+  /** Nothing waits to be written any more. */
+  async settle(): Promise<void> {
+    await this.#must("sync", []);
   }
 
   version(): Promise<string> {
