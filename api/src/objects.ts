@@ -207,7 +207,7 @@ const kubeadmSection = z.strictObject({
     .record(z.string().regex(/^[a-z][a-z0-9-]*$/, "must be a flag of the kubelet without dashes before it"), z.string())
     .optional()
     .describe("Flags of the kubelet, without dashes before them."),
-  ignorePreflightErrors: z.array(z.string().regex(/^[A-Za-z0-9-]{1,200}$/, "must be a name as kubeadm's preflight prints it")).optional(),
+  ignorePreflightErrors: z.array(z.string().regex(/^[A-Za-z0-9._-]{1,200}$/, "must be a name as kubeadm's preflight prints it")).optional(),
   skipPhases: z
     .array(z.string().regex(/^[a-z0-9/-]{1,100}$/, "must be a phase of kubeadm join"))
     .optional()

@@ -19,6 +19,12 @@ describe("what kubeadm prints", () => {
       "[ERROR Swap]: running with swap on is not supported",
     ],
     [
+      "PreflightFailed",
+      false,
+      "error execution phase preflight: [preflight] Some fatal errors occurred:\n\t[ERROR FileContent--proc-sys-net-ipv4-ip_forward]: /proc/sys/net/ipv4/ip_forward contents are not set to 1\n",
+      "[ERROR FileContent--proc-sys-net-ipv4-ip_forward]: /proc/sys",
+    ],
+    [
       "DiscoveryFailed",
       true,
       'error execution phase preflight: couldn\'t validate the identity of the API Server: could not find a JWS signature in the cluster-info ConfigMap for token ID "abcdef"\nTo see the stack trace of this error execute with --v=5 or higher',

@@ -8,7 +8,7 @@ export function phaseOf(line: string): { readonly phase: string; readonly text: 
   return match === null ? undefined : { phase: match[1]!, text: match[2]! };
 }
 
-const ERROR_CHECK = /^\s*\[ERROR [A-Za-z0-9-]+\]: /;
+const ERROR_CHECK = /^\s*\[ERROR [^\]\s]+\]: /;
 const ERROR_PHASE = /^error execution phase ([a-z0-9/-]+)/;
 const NODE_IS_THERE = /^error execution phase kubelet-start: a Node with name ".*" and status "Ready" already exists/m;
 const SHOWN_BYTES = 800;
