@@ -4,18 +4,21 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync 
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { systemClock, systemRandom, VirtualClock } from "@drover/lifecycle";
+import { Secret, systemClock, systemRandom, VirtualClock } from "@drover/lifecycle";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { choosePort } from "./bus/nats-listen.ts";
 import { Nkey } from "./bus/nkey.ts";
 import { openOutsideServers, type OutsideServers, type OutsideServersOptions } from "./bus/outside-nats-testbed.ts";
+import { openSecretBox } from "./cluster/secret-key-file.ts";
 import { type Config, loadConfig, type NatsConfig } from "./config/config.ts";
 import { dataFiles } from "./data-files.ts";
 import { examine } from "./doctor.ts";
 import { renderFindings } from "./finding.ts";
 import { openAuthority } from "./identity/authority.ts";
 import { createOperator } from "./identity/operators.ts";
+import { keys } from "./store/keys.ts";
 import { openSqliteStore } from "./store/sqlite-store.ts";
+import { putJson } from "./store/values.ts";
 
 let directory: string;
 let config: Config;
@@ -71,6 +74,28 @@ describe("doctor", () => {
     ["a CA open to others", "certificate authority", ({ authority }) => chmodSync(join(authority, "ca-1.pem"), 0o644), /\| chmod 0600 /],
     ["a CA that is none", "certificate authority", ({ authority }) => writeFileSync(join(authority, "ca-1.pem"), "x"), /restore it from/],
   ];
+
+  it("opens what is stored encrypted, and says what to do when the key file is another, open to others, cut off or gone", async () => {
+    const files = await lived();
+    const key = keys.secret("kubeconfig", "prod");
+    const { box } = openSecretBox(files.secretKey);
+    const store = openSqliteStore(files.store);
+    await store.commit([putJson(key, box.seal(key, new Secret("canary-kubeconfig")))]);
+    await store.close();
+    const found = async (): Promise<string> => (await findings())["stored secrets"] ?? "not looked at";
+    expect(await found()).toMatch(/^ok \| .*secrets\.key, key [0-9a-f]{16}, opens all 1 that are stored/);
+
+    chmodSync(files.secretKey, 0o644);
+    expect(await found()).toMatch(/^failed \| .*mode 644.*chmod 0600/s);
+    chmodSync(files.secretKey, 0o600);
+    truncateSync(files.secretKey, 5);
+    expect(await found()).toMatch(/^failed \| .*has 5 bytes.*\| put it back from its backup/);
+    rmSync(files.secretKey);
+    expect(await found()).toMatch(/^failed \| .*is gone, and 1 kubeconfigs .* \| put it back from its backup; without one, adopt/);
+    openSecretBox(files.secretKey);
+    expect(await found()).toMatch(/^failed \| secrets\/kubeconfig\/prod was encrypted with key [0-9a-f]{16}, and .* holds key /);
+    expect(Object.values(await findings()).join()).not.toContain("canary");
+  });
 
   it.each(broken)("says what is wrong with %s, why, and what next", async (_what, check, breakIt, expected) => {
     const files = await lived();

@@ -25,7 +25,7 @@ export async function testCertificate(
   };
 }
 
-const authority = await testCertificate(true);
+export const authority = await testCertificate(true);
 const client = await testCertificate(false);
 
 export interface KubeconfigParts {

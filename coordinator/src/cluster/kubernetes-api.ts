@@ -87,7 +87,7 @@ export async function connectKubernetes(kubeconfig: Kubeconfig, clock: Clock): P
   }
 
   return {
-    version: async (signal) => (await call("asking for its version", signal, (o) => versions.getCode({}, o))).gitVersion,
+    version: (signal) => call("asking for its version", signal, async (o) => textOf((await versions.getCode({}, o)).gitVersion)),
 
     async missingAccess(signal) {
       const asked = NEEDS.flatMap(({ resource, namespace, verbs, so }) => verbs.map((verb) => ({ resource, namespace, verb, so })));
@@ -119,8 +119,11 @@ export async function connectKubernetes(kubeconfig: Kubeconfig, clock: Clock): P
         fieldSelector: `type=${TOKEN_TYPE}`,
         limit: PAGE,
       };
-      const { items } = await call("listing bootstrap tokens", signal, (o) => core.listNamespacedSecret(request, o), { isSecret: true });
-      const names = items.map(({ metadata }) => metadata?.name ?? "");
+      const list = async (o: ConfigurationOptions): Promise<string[]> => {
+        const { items } = await core.listNamespacedSecret(request, o);
+        return items.map(({ metadata }) => metadata?.name ?? "");
+      };
+      const names = await call("listing bootstrap tokens", signal, list, { isSecret: true });
       return names.filter((name) => name.startsWith(TOKEN_NAME)).map((name) => name.slice(TOKEN_NAME.length));
     },
 
@@ -129,9 +132,13 @@ export async function connectKubernetes(kubeconfig: Kubeconfig, clock: Clock): P
       let next: string | undefined;
       for (let page = 0; page < MAX_PAGES; page += 1) {
         const request = { limit: PAGE, ...(next === undefined ? {} : { _continue: next }) };
-        const { items, metadata } = await call("listing nodes", signal, (o) => core.listNode(request, o));
-        found.push(...items.map(projected));
-        next = metadata?._continue;
+        const list = async (o: ConfigurationOptions): Promise<{ readonly nodes: ClusterNode[]; readonly next: string | undefined }> => {
+          const { items, metadata } = await core.listNode(request, o);
+          return { nodes: items.map(projected), next: metadata?._continue };
+        };
+        const answer = await call("listing nodes", signal, list);
+        found.push(...answer.nodes);
+        next = answer.next;
         if (next === undefined || next === "") return found;
       }
       throw new ClusterApiError("Failed", `listing nodes does not end after ${MAX_PAGES} pages`);
@@ -139,7 +146,7 @@ export async function connectKubernetes(kubeconfig: Kubeconfig, clock: Clock): P
 
     async node(name, signal) {
       try {
-        return projected(await call(`getting node ${name}`, signal, (o) => core.readNode({ name }, o)));
+        return await call(`getting node ${name}`, signal, async (o) => projected(await core.readNode({ name }, o)));
       } catch (error) {
         if (error instanceof ClusterApiError && error.code === "NotFound") return undefined;
         throw error;
@@ -180,11 +187,17 @@ function tokenSecret({ tokenId, secret, expiresAtMs, description, nodeId, adopti
   };
 }
 
+/** @throws TypeError when the server sent something else */
+function textOf(value: unknown): string {
+  if (typeof value !== "string" || value === "") throw new TypeError("no text");
+  return value.slice(0, MAX_TEXT);
+}
+
 function projected({ metadata, spec, status }: V1Node): ClusterNode {
   const ready = status?.conditions?.find(({ type }) => type === "Ready");
   const annotations = Object.entries(metadata?.annotations ?? {}).filter(([key]) => key.startsWith(ANNOTATIONS));
   return {
-    name: metadata?.name ?? "",
+    name: textOf(metadata?.name),
     uid: metadata?.uid ?? "",
     resourceVersion: metadata?.resourceVersion ?? "",
     createdAtMs: metadata?.creationTimestamp?.getTime() ?? 0,

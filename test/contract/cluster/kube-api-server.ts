@@ -174,9 +174,9 @@ function tokenKubeconfig(adminKubeconfig: string, token: string): string {
 
 /** The recipe of kubeadm's documentation. */
 async function opensslHash(certificate: string): Promise<string> {
-  const key = await execa("openssl", ["x509", "-pubkey", "-noout", "-in", certificate]);
-  const der = await execa("openssl", ["pkey", "-pubin", "-outform", "der"], { input: key.stdout, encoding: "buffer" });
-  const digest = await execa("openssl", ["dgst", "-sha256", "-r"], { input: der.stdout });
+  const key = await execa("/usr/bin/openssl", ["x509", "-pubkey", "-noout", "-in", certificate]);
+  const der = await execa("/usr/bin/openssl", ["pkey", "-pubin", "-outform", "der"], { input: key.stdout, encoding: "buffer" });
+  const digest = await execa("/usr/bin/openssl", ["dgst", "-sha256", "-r"], { input: der.stdout });
   return `sha256:${digest.stdout.split(" ")[0]}`;
 }
 
