@@ -68,13 +68,12 @@ describe("kubelet and kubeadm sections", () => {
 });
 
 describe("a profile for a machine whose kubelet is known", () => {
-  const profile = (extra: object = {}): NodeProfile =>
-    ({
-      apiVersion: "drover.dev/v1alpha1",
-      kind: "NodeProfile",
-      metadata: { name: "web" },
-      spec: { kubelet: { configuration: { imageMaximumGCAge: "1h" }, parallelImagePulls: true }, ...extra },
-    }) as NodeProfile;
+  const profile = (extra: object = {}): NodeProfile => ({
+    apiVersion: "drover.dev/v1alpha1",
+    kind: "NodeProfile",
+    metadata: { name: "web" },
+    spec: { kubelet: { configuration: { imageMaximumGCAge: "1h" }, parallelImagePulls: true }, ...extra },
+  });
   const facts = Facts.create({ hostname: "web-1", versions: { kubelet: "1.20.2" } });
 
   it("does not compile with keys that it does not know, unless the profile brings another kubelet", () => {

@@ -26,10 +26,10 @@ const RULES: readonly (readonly string[])[] = [
 
 describe.each(["iptables-legacy", "ip6tables-legacy", "iptables-nft", "ip6tables-nft"])("%s", (program) => {
   beforeAll(async () => {
-    await execa("ip", ["netns", "add", NAMESPACE]);
+    await execa("/usr/sbin/ip", ["netns", "add", NAMESPACE]);
   });
   afterAll(async () => {
-    await execa("ip", ["netns", "delete", NAMESPACE]);
+    await execa("/usr/sbin/ip", ["netns", "delete", NAMESPACE]);
   });
 
   it("loses just the rules of Kubernetes and its networks, and taking them away again takes nothing", async () => {
