@@ -6,6 +6,7 @@ import type { Resources } from "../resources/resources.ts";
 import { keys } from "../store/keys.ts";
 import type { Store } from "../store/store.ts";
 import { adoptCluster } from "./adopt.ts";
+import type { ClusterApi } from "./cluster-api.ts";
 import { BootstrapTokens } from "./bootstrap-tokens.ts";
 import { ClusterConnections, type ConnectCluster } from "./cluster-connections.ts";
 import { type ClusterStatus, ClusterWatch } from "./cluster-watch.ts";
@@ -92,6 +93,11 @@ class AdoptedClusters implements Clusters {
 
   kubernetesNodeOf(nodeId: string): ReturnType<ClusterWatch["nodeOf"]> {
     return this.#watchOf(nodeId)?.nodeOf(nodeId);
+  }
+
+  async readingApiOf(clusterName: string): Promise<Pick<ClusterApi, "node" | "lease"> | undefined> {
+    const connection = await this.#connections.to(clusterName);
+    return connection.ok ? connection.api : undefined;
   }
 
   readySinceMs(nodeId: string): number | undefined {

@@ -48,6 +48,11 @@ export interface ClusterNode {
   readonly taints: readonly ClusterTaint[];
 }
 
+export interface ClusterLease {
+  /** When its holder renewed it last, by the holder's clock; undefined: it never did. */
+  readonly renewTimeMs: number | undefined;
+}
+
 /** What of a Node is to be otherwise; null: is to go. */
 export interface NodePatch {
   /** It must still be at this one, else Conflict. */
@@ -71,6 +76,8 @@ export interface ClusterApi {
   nodes(signal: AbortSignal): Promise<readonly ClusterNode[]>;
   /** undefined: there is none. */
   node(name: string, signal: AbortSignal): Promise<ClusterNode | undefined>;
+  /** undefined: there is none. */
+  lease(lease: { readonly namespace: string; readonly name: string }, signal: AbortSignal): Promise<ClusterLease | undefined>;
   patchNode(name: string, patch: NodePatch, signal: AbortSignal): Promise<void>;
   /** Only while it is that very one; one that is not there is gone already. */
   deleteNode(node: Pick<ClusterNode, "name" | "uid">, signal: AbortSignal): Promise<void>;

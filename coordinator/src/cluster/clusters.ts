@@ -2,6 +2,7 @@
 import type { Cluster, Node } from "@drover/api";
 import type { Secret } from "@drover/lifecycle";
 import type { Refusal } from "../refusal.ts";
+import type { ClusterApi } from "./cluster-api.ts";
 
 export interface JoinCredentialWanted {
   readonly nodeId: string;
@@ -38,6 +39,8 @@ export interface Clusters {
   kubernetesNodeOf(nodeId: string): NonNullable<Node["status"]>["kubernetes"];
   /** Since when, in Unix milliseconds, it has been as Ready as it is; for people. */
   readySinceMs(nodeId: string): number | undefined;
+  /** To read of its nodes and leases; undefined: it has no usable kubeconfig. Contacts nobody. */
+  readingApiOf(clusterName: string): Promise<Pick<ClusterApi, "node" | "lease"> | undefined>;
   /** Called with a node id when what kubernetesNodeOf says of it changed. @returns what takes the listener away */
   onChange(listen: (nodeId: string) => void): () => void;
 }

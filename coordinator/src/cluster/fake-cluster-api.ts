@@ -1,11 +1,20 @@
 /** A cluster in memory for tests: keeps what it is told, answers when it is reachable, and calls a hook before and after each change. */
-import { type ClusterApi, ClusterApiError, type ClusterNode, type NewBootstrapToken, type NodePatch } from "./cluster-api.ts";
+import {
+  type ClusterApi,
+  ClusterApiError,
+  type ClusterLease,
+  type ClusterNode,
+  type NewBootstrapToken,
+  type NodePatch,
+} from "./cluster-api.ts";
 
 export type Moment = "before" | "after";
 
 export class FakeClusterApi implements ClusterApi {
   readonly tokens = new Map<string, Pick<NewBootstrapToken, "nodeId" | "adoption" | "expiresAtMs">>();
   readonly stored = new Map<string, ClusterNode>();
+  /** By "namespace/name". */
+  readonly leases = new Map<string, ClusterLease>();
   readonly patches: NodePatch[] = [];
   /** What it answers to everything instead. */
   failure: ClusterApiError | undefined;
@@ -61,6 +70,10 @@ export class FakeClusterApi implements ClusterApi {
 
   node(name: string): Promise<ClusterNode | undefined> {
     return this.#answer("node", () => this.stored.get(name));
+  }
+
+  lease({ namespace, name }: { readonly namespace: string; readonly name: string }): Promise<ClusterLease | undefined> {
+    return this.#answer("lease", () => this.leases.get(`${namespace}/${name}`));
   }
 
   patchNode(name: string, patch: NodePatch): Promise<void> {

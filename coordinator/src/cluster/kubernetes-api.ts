@@ -54,6 +54,7 @@ export async function connectKubernetes(kubeconfig: Kubeconfig, clock: Clock): P
     },
   });
   const core = new kubernetes.CoreV1Api(configuration);
+  const coordination = new kubernetes.CoordinationV1Api(configuration);
   const versions = new kubernetes.VersionApi(configuration);
   const authorizing = new kubernetes.AuthorizationV1Api(configuration);
 
@@ -147,6 +148,18 @@ export async function connectKubernetes(kubeconfig: Kubeconfig, clock: Clock): P
     async node(name, signal) {
       try {
         return await call(`getting node ${name}`, signal, async (o) => projected(await core.readNode({ name }, o)));
+      } catch (error) {
+        if (error instanceof ClusterApiError && error.code === "NotFound") return undefined;
+        throw error;
+      }
+    },
+
+    async lease(lease, signal) {
+      try {
+        const { spec } = await call(`getting lease ${lease.namespace}/${lease.name}`, signal, (o) =>
+          coordination.readNamespacedLease(lease, o),
+        );
+        return { renewTimeMs: spec?.renewTime?.getTime() };
       } catch (error) {
         if (error instanceof ClusterApiError && error.code === "NotFound") return undefined;
         throw error;
