@@ -1,6 +1,7 @@
 /** All scenarios of `npm run bench`. */
 import { agentScenario } from "./agent.ts";
+import { joinScenario } from "./join.ts";
 import { preloadScenario } from "./preload.ts";
 import type { Scenario } from "./scenario.ts";
 
-export const scenarios: readonly Scenario[] = [agentScenario, preloadScenario];
+export const scenarios: readonly Scenario[] = [agentScenario, preloadScenario, joinScenario];

@@ -3,6 +3,15 @@ import { simulationCampaign } from "../simulation/campaign.ts";
 import { agentKillCampaign } from "./agent-kill/index.ts";
 import type { Campaign } from "./campaign.ts";
 import { coordinatorKill } from "./coordinator-kill.ts";
+import { joinKillCampaign } from "./join-kill/index.ts";
 import { joinToken } from "./join-token.ts";
+import { vmPowerCutCampaign } from "./vm-power-cut/index.ts";
 
-export const campaigns: readonly Campaign[] = [simulationCampaign, coordinatorKill, joinToken, agentKillCampaign];
+export const campaigns: readonly Campaign[] = [
+  simulationCampaign,
+  coordinatorKill,
+  joinToken,
+  agentKillCampaign,
+  joinKillCampaign,
+  vmPowerCutCampaign,
+];

@@ -1,29 +1,43 @@
 /**
- * `npm run quickstart [-- --keep]`: the main job, for real, on embedded defaults, in namespaces of its own.
+ * `npm run quickstart [-- --keep] [--machines]`: the main job, for real, on embedded defaults, in namespaces of its own.
  * Every claim it prints is verified on the machines; anything that does not hold ends it with exit code 1.
  */
-import { copyFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { copyFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import type { LightMachine } from "../testbed/light/light-machine.ts";
 import { eventually } from "../testbed/program.ts";
 import { Site } from "../testbed/site.ts";
+import { keep } from "./keep.ts";
 import { Narrator } from "./narrator.ts";
 
-const { values: options } = parseArgs({ options: { keep: { type: "boolean", default: false } } });
+const { values: options } = parseArgs({
+  options: { keep: { type: "boolean", default: false }, machines: { type: "boolean", default: false } },
+});
 if (process.getuid?.() !== 0) {
   console.error("quickstart: namespaces need root; run it as root (sudo npm run quickstart)");
   process.exit(1);
 }
 const apiVersion = "drover.dev/v1alpha1";
 const tell = new Narrator();
+if (options.machines) {
+  // Loaded only here: it needs more than the story of three light machines.
+  const { tellOfMachines } = await import("./machines.ts");
+  const code = await tellOfMachines(tell, options).then(
+    () => 0,
+    (error: unknown) => {
+      console.error(`\nquickstart failed: ${(error as Error).message}`);
+      return 1;
+    },
+  );
+  process.exit(code);
+}
 
 tell.chapter("A coordinator with embedded NATS and SQLite, a registry, in network namespaces of their own");
 const site = await Site.make({ intervals: { driftScan: "5s", poll: "30s" } });
 try {
   await story();
   nextSteps();
-  if (options.keep) await keep();
+  if (options.keep) await keep(site, tell);
 } catch (error) {
   console.error(`\nquickstart failed: ${(error as Error).message}`);
   await copyFile(site.coordinatorLogFile, "quickstart-coordinator.log").catch(() => {});
@@ -194,30 +208,8 @@ async function watchInChange(signal: AbortSignal, seen: (inChange: number) => vo
 function nextSteps(): void {
   tell.chapter("What to look at next");
   tell.say(`  npm run quickstart -- --keep      the same, left running, to try the CLI on
+  npm run quickstart -- --machines  booted machines join a real Kubernetes cluster
   README.md                         the picture and the layout
   docs/                             how it works, and why
   test/quickstart/main.ts           how this was done`);
-}
-
-/** Leaves all running until Enter or a signal. */
-async function keep(): Promise<void> {
-  const wrapper = join(site.bed.directory, "drover");
-  const [nsenter, ...rest] = site.cliCommand;
-  await writeFile(wrapper, `#!/bin/sh\nexec ${nsenter} --wd="$PWD" ${rest.join(" ")} "$@"\n`, { mode: 0o755 });
-  tell.chapter("All of it stays up until you press Ctrl-C");
-  tell.say(`  export PATH=${site.bed.directory}:$PATH
-  drover get nodes -w
-  drover describe nodes
-  drover logs web-1
-  drover apply -f ${join(site.bed.directory, "profile.yaml")}
-a shell on a machine:
-${[...site.machines.values()]
-  .sort((a, b) => a.name.localeCompare(b.name))
-  .map((machine) => `  nsenter -t ${machine.pid} -a sh    # ${machine.name}`)
-  .join("\n")}`);
-  await new Promise<void>((resolve) => {
-    process.once("SIGINT", () => resolve());
-    process.once("SIGTERM", () => resolve());
-    setInterval(() => {}, 60_000);
-  });
 }

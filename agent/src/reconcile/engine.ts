@@ -233,7 +233,10 @@ export class Engine {
       },
       this.#around(each, generation, signal),
     );
-    log.info({ generation, step: each.id, outcome: run.outcome, reason: run.reason, changes: run.changes.length }, "step ended");
+    log.info(
+      { generation, step: each.id, outcome: run.outcome, reason: run.reason, changes: run.changes.length, durationMs: run.durationMs },
+      "step ended",
+    );
     this.#parts.showProgress({ generation, step: each.id, ...stepOver(run) });
     if (run.conditions !== undefined) await this.#tell(each.step.kind, run.conditions, pair);
     failpoint("report.result.before");

@@ -22,7 +22,7 @@ import { seededRandom } from "@drover/lifecycle";
 import { eventually } from "../../testbed/program.ts";
 import { nodeProgram, Site } from "../../testbed/site.ts";
 import type { Campaign } from "../campaign.ts";
-import { Fleet, type SeenNode } from "./fleet.ts";
+import { Fleet, type SeenNode } from "../fleet.ts";
 import {
   countFailpoints,
   countSyscalls,

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { LightMachine } from "../../testbed/light/light-machine.ts";
 import { eventually, type SpawnedProgram } from "../../testbed/program.ts";
 import type { Site } from "../../testbed/site.ts";
-import type { Fleet, SeenNode } from "./fleet.ts";
+import type { Fleet, SeenNode } from "../fleet.ts";
 import { type Letter, nodeSetOf } from "./profiles.ts";
 
 /** Only against hanging: much longer than anything takes. */

@@ -2,8 +2,8 @@
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { execa } from "execa";
-import { bedEnvironment } from "../../testbed/environment.ts";
-import type { Site } from "../../testbed/site.ts";
+import { bedEnvironment } from "../testbed/environment.ts";
+import type { Site } from "../testbed/site.ts";
 
 export interface SeenNode {
   readonly nodeId: string;
@@ -29,10 +29,13 @@ export class Fleet {
   readonly #nodes = new Map<string, SeenNode>();
   #failure: Error | undefined;
 
-  /** To be made before the first machine is; the watch ends with the bed. */
-  constructor(site: Site, compileCache: string) {
+  /**
+   * To be made before the first machine is; the watch ends with the bed.
+   * @param compileCache where what Node compiled of the CLI is kept, for those who call it hundreds of times
+   */
+  constructor(site: Site, compileCache?: string) {
     this.#command = site.cliCommand;
-    this.#env = { ...bedEnvironment, NODE_COMPILE_CACHE: compileCache };
+    this.#env = compileCache === undefined ? bedEnvironment : { ...bedEnvironment, NODE_COMPILE_CACHE: compileCache };
     this.#watch();
   }
 
