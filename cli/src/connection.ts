@@ -49,8 +49,12 @@ export class Connection implements Disposable {
     });
   }
 
-  /** One call with a deadline. @throws CliError */
-  async call<M extends MethodsThat<false>>(method: M, request: RequestOf<M>): Promise<ResponseOf<M>> {
+  /**
+   * One call with a deadline.
+   * @param leastMs what the coordinator itself allows for it, when that is more than people wait for a call
+   * @throws CliError
+   */
+  async call<M extends MethodsThat<false>>(method: M, request: RequestOf<M>, leastMs = 0): Promise<ResponseOf<M>> {
     const { path, requestSerialize, responseDeserialize } = OperatorService[method];
     const { error, response } = await new Promise<{ error: ServiceError | null; response: ResponseOf<M> | undefined }>((resolve) => {
       this.#client.makeUnaryRequest(
@@ -59,7 +63,7 @@ export class Connection implements Disposable {
         responseDeserialize as (bytes: Buffer) => ResponseOf<M>,
         request,
         new Metadata(),
-        { deadline: Date.now() + this.#timeoutMs },
+        { deadline: Date.now() + Math.max(leastMs, this.#timeoutMs) },
         (failure, answer) => resolve({ error: failure, response: answer }),
       );
     });

@@ -10,9 +10,13 @@ const words: { readonly [K in ApplyOutcome]?: string } = {
   [ApplyOutcome.APPLY_OUTCOME_UNCHANGED]: "unchanged",
 };
 
+/** The coordinator asks the cluster several things before it answers. */
+const ADOPT_MS = 60_000;
+
 export async function adoptCluster(session: Session, name: string, path: string, endpoint: string): Promise<void> {
   const kubeconfig = await readKubeconfig(session, path);
-  const answer = await session.connect().call("adoptCluster", { name, endpoint, kubeconfig: Buffer.from(kubeconfig.reveal()) });
+  const request = { name, endpoint, kubeconfig: Buffer.from(kubeconfig.reveal()) };
+  const answer = await session.connect().call("adoptCluster", request, ADOPT_MS);
   const object = decodeObject(answer.object);
   session.print(`cluster/${object.metadata.name} ${words[answer.outcome] ?? "adopted"}`);
   for (const warning of answer.warnings) session.warn(`warning: ${warning}`);
