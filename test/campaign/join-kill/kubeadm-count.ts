@@ -25,14 +25,14 @@ export class KubeadmCount implements Disposable {
   }
 
   #count(): number {
-    let found = 0;
-    for (const pid of readdirSync("/proc")) {
-      if (!/^\d+$/.test(pid)) continue;
-      const words = text(`/proc/${pid}/cmdline`).split("\0");
-      if (words[0]?.endsWith("/kubeadm") !== true || (words[1] !== "join" && words[1] !== "reset")) continue;
-      if (text(`/proc/${pid}/root/etc/hostname`).trim() === this.#hostname) found += 1;
-    }
-    return found;
+    const found = readdirSync("/proc").filter((pid) => {
+      if (!/^\d+$/.test(pid)) return false;
+      const [program, verb] = text(`/proc/${pid}/cmdline`).split("\0");
+      if (program?.endsWith("/kubeadm") !== true || (verb !== "join" && verb !== "reset")) return false;
+      return text(`/proc/${pid}/root/etc/hostname`).trim() === this.#hostname;
+    });
+    // What kubeadm starts looks like itself until it has become another program.
+    return found.filter((pid) => !found.includes(/^PPid:\t(\d+)$/m.exec(text(`/proc/${pid}/status`))?.[1] ?? "")).length;
   }
 }
 
