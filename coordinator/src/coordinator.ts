@@ -15,12 +15,18 @@ import { Sessions } from "./dispatch/sessions.ts";
 import { Waker } from "./dispatch/waker.ts";
 import { FleetState } from "./fleet/fleet-state.ts";
 import type { FleetView } from "./fleet/fleet.ts";
+import type { DisruptionOf } from "./fleet/disruption.ts";
+import { CellIndex } from "./fleet/node-cells.ts";
 import { createObserver, type Observer } from "./fleet/observer.ts";
+import { secondPath } from "./fleet/second-paths.ts";
+import { Suspects } from "./fleet/suspects.ts";
+import type { ConnectTcp } from "./fleet/tcp-path.ts";
 import { keepRevoked } from "./identity/revocation.ts";
 import { createIngest, type Ingest } from "./ingest/ingest.ts";
 import { OnceInAWhile } from "./ingest/once-in-a-while.ts";
 import type { SnapshotStore } from "./ingest/snapshot-store.ts";
 import type { Census, Totals } from "./metrics/metrics.ts";
+import { observerTotals } from "./metrics/observer-totals.ts";
 import type { AuditEntry, DesiredNode, NodeRecord, RestoredRecord } from "./records.ts";
 import type { ReportLog } from "./reportlog/report-log.ts";
 import { Catalog } from "./resources/catalog.ts";
@@ -46,6 +52,8 @@ export interface CoordinatorParts {
   readonly enrolment?: () => { readonly caPin: string; readonly endpoint: string };
   /** What adopted clusters are reached by; undefined where no cluster is taken into care. */
   readonly clusters?: { readonly box: SecretBox; readonly connect: ConnectCluster };
+  /** What silent nodes are knocked at with; undefined: nobody is asked a second time, and silence ends in unknown. */
+  readonly connectTcp?: ConnectTcp;
   /** Default 10,000. */
   readonly keptAuditRecords?: number;
   /** Default 7 days or 2 GiB. */
@@ -91,6 +99,7 @@ class CoordinatorCore implements Coordinator {
   readonly #waker: Waker;
   readonly #controller: RolloutController;
   readonly #clusters: Clusters | undefined;
+  readonly #suspects: Suspects | undefined;
   readonly #nodeListeners = new Set<(nodeId: string) => void>();
   #becomeReady: () => void = () => undefined;
   #isReady = false;
@@ -137,7 +146,8 @@ class CoordinatorCore implements Coordinator {
     });
     const stepKinds = (nodeId: string): readonly string[] | undefined => sessions.stepKinds(nodeId);
     const members = new MembershipIndex(catalog, fleet);
-    const view = new View({ catalog, fleet, sessions, members, clock, clusters: () => this.#clusters });
+    const disruptionOf: DisruptionOf = (nodeId) => this.#observer.disruptionOf(nodeId);
+    const view = new View({ catalog, fleet, sessions, members, clock, disruptionOf, clusters: () => this.#clusters });
     const resources = new Resources({ store, catalog, view, members, clock, random, log });
     const clusters =
       parts.clusters &&
@@ -148,7 +158,23 @@ class CoordinatorCore implements Coordinator {
     this.fleet = fleet;
     this.sessions = sessions;
     this.#view = view;
-    this.#observer = createObserver({ bus, fleet, knownNode, clock, random, log: log.child({ component: "observer" }) });
+    const path = parts.connectTcp && {
+      path: secondPath({ connect: parts.connectTcp, clusters: () => this.#clusters, members, fleet, clock }),
+      clock,
+      log: log.child({ component: "suspects" }),
+    };
+    this.#suspects = path && new Suspects(path);
+    const cells = new CellIndex(catalog, fleet);
+    this.#observer = createObserver({
+      bus,
+      fleet,
+      knownNode,
+      cellsOf: (nodeId) => cells.of(nodeId),
+      suspects: this.#suspects,
+      clock,
+      random,
+      log: log.child({ component: "observer" }),
+    });
     this.#ingest = createIngest({
       bus,
       reportLog: parts.reportLog,
@@ -178,6 +204,7 @@ class CoordinatorCore implements Coordinator {
       clock,
       log: log.child({ component: "rollout" }),
       stepKinds,
+      disruptionOf,
       decided: (decision) => {
         if (!sessions.tell(decision.nodeId)) this.#waker.decided(decision);
       },
@@ -229,9 +256,11 @@ class CoordinatorCore implements Coordinator {
   #components(): readonly Component[] {
     const { store, bus, clock, random, log, keptAuditRecords } = this.#parts;
     const clusters = this.#clusters;
+    const suspects = this.#suspects;
     const keep = keptAuditRecords ?? DEFAULT_AUDIT_RECORDS;
     return [
       { name: "observer", run: (signal) => this.#observer.run(signal) },
+      ...(suspects === undefined ? [] : [{ name: "suspects", run: (signal: AbortSignal) => suspects.run(signal) }]),
       { name: "ingest", run: (signal) => this.#ingest.run(signal) },
       { name: "audit", run: (signal) => keepAuditBounded({ store, clock, keep }, signal) },
       { name: "revocation", run: (signal) => keepRevoked({ store, bus, clock, random, log }, signal) },
@@ -268,7 +297,6 @@ class CoordinatorCore implements Coordinator {
 
   #totals(): ReturnType<Totals> {
     const { pulls, folded, duplicates, gaps, clones, refused, foldMs } = this.#ingest.counters;
-    const { graceMs, intervalMs, loopLagMs, consumerLagMs } = this.#observer.state();
     return {
       report_pulls_total: { help: "Pulls from the REPORTS stream.", value: pulls },
       reports_folded_total: { help: "Report batches folded.", value: folded },
@@ -278,10 +306,7 @@ class CoordinatorCore implements Coordinator {
       reports_refused_total: { help: "Report batches refused.", value: refused },
       reports_fold_seconds_total: { help: "Time spent on folding report batches.", value: foldMs / 1000 },
       heartbeats_total: { help: "Heartbeats of nodes taken.", value: this.#observer.beatCount },
-      heartbeat_interval_seconds: { help: "Interval nodes are asked to beat at.", value: intervalMs / 1000 },
-      heartbeat_grace_seconds: { help: "Silence after which a node is suspect.", value: graceMs / 1000 },
-      observer_loop_lag_seconds: { help: "Lateness of the last verdict tick.", value: loopLagMs / 1000 },
-      observer_consumer_lag_seconds: { help: "Age of the oldest own beat that has not come back.", value: consumerLagMs / 1000 },
+      ...observerTotals(this.#observer, this.#suspects?.counts),
     };
   }
 

@@ -9,6 +9,7 @@ import type { SecretBox } from "./cluster/secret-box.ts";
 import type { Config } from "./config/config.ts";
 import { type Coordinator, createCoordinator } from "./coordinator.ts";
 import { type BoundPorts, type DataFiles, dataFiles, makeDataDirectory, writePorts } from "./data-files.ts";
+import { tcpConnect } from "./fleet/tcp-connect.ts";
 import { hostAndPort } from "./host-and-port.ts";
 import { type Authority, openAuthority } from "./identity/authority.ts";
 import { createEnrolment, type Enrolment } from "./identity/enrolment.ts";
@@ -93,6 +94,7 @@ async function serveLocked(options: ServeOptions, signal: AbortSignal): Promise<
       log,
       snapshotStore: fileSnapshotStore(files.snapshot),
       clusters: { box: secretBox(config, files, log), connect: connectKubernetes },
+      connectTcp: tcpConnect(clock),
       enrolment: () => ({ caPin: authority.pin, endpoint: endpointOf("enrolment") }),
       keptAuditRecords: config.limits.auditRecords,
       keptReports: { ageMs: config.reportLog.maxAgeMs, bytes: config.reportLog.maxBytes },

@@ -4,7 +4,7 @@
 export const FACT_LABELS = "drover.dev/";
 
 /** Conditions whose True is the bad news; of all others it is False. */
-const BAD_WHEN_TRUE: ReadonlySet<string> = new Set(["SysctlShadowed", "Revoked"]);
+const BAD_WHEN_TRUE: ReadonlySet<string> = new Set(["CellDisrupted", "SysctlShadowed", "Revoked"]);
 
 interface Told {
   readonly type: string;

@@ -86,7 +86,7 @@ export class ClustersFixture {
     const members = new MembershipIndex(catalog, fleet);
     const sessions = { stepKinds: () => undefined, cloneAlarm: () => undefined };
     this.catalog = catalog;
-    this.view = new View({ catalog, fleet, sessions, members, clock, clusters: () => this.clusters });
+    this.view = new View({ catalog, fleet, sessions, members, clock, disruptionOf: () => undefined, clusters: () => this.clusters });
     this.resources = new Resources({ store, catalog, view: this.view, members, clock, random, log });
     this.clusters = createClusters({
       store,

@@ -26,9 +26,9 @@ export interface NodeSigns {
   readonly ownSilenceMs: number;
   /** What the node itself reports as broken, CamelCase; empty: nothing. */
   readonly failure: string;
-  /** Of its zone, rack, NATS server or shard. */
+  /** Disrupted: one of its zone, rack, NATS server or shard is, see cells.ts. */
   readonly cell: "calm" | "disrupted";
-  /** "none": the node has no second path; "pending": asked, or not asked yet. */
+  /** "none": the node has no second path; "pending": asked, not asked yet, or asked without an answer that proves anything. */
   readonly secondPath: "none" | "pending" | "alive" | "agreed";
 }
 
@@ -44,6 +44,10 @@ export function isObserverWell(observer: ObserverState): boolean {
   );
 }
 
+/**
+ * What a node says of itself needs only (a). For silence all four must hold: (a), the silence of both views above the grace (b), calm cells (c), and
+ * a second path that agreed (d).
+ */
 export function verdict(observer: ObserverState, node: NodeSigns): Health {
   const isWell = isObserverWell(observer);
   if (node.failure !== "" && isWell) return { verdict: "unhealthy", reason: node.failure };
@@ -51,8 +55,11 @@ export function verdict(observer: ObserverState, node: NodeSigns): Health {
   const isFresh = node.beatAgeMs <= observer.graceMs && node.brokerSilenceMs <= observer.graceMs;
   if (isFresh) return node.failure === "" ? { verdict: "healthy", reason: "Beating" } : { verdict: "unknown", reason: "ObserverUnwell" };
   if (!isWell) return { verdict: "unknown", reason: "ObserverUnwell" };
+  // (b)
   if (Math.min(node.brokerSilenceMs, node.ownSilenceMs) <= observer.graceMs) return { verdict: "unknown", reason: "Silent" };
+  // (c)
   if (node.cell === "disrupted") return { verdict: "unknown", reason: "CellDisrupted" };
+  // (d)
   if (node.secondPath !== "agreed") return { verdict: "unknown", reason: node.secondPath === "alive" ? "SilentButAlive" : "Silent" };
   return { verdict: "unhealthy", reason: "Silent" };
 }

@@ -19,7 +19,15 @@ describe("the observer", () => {
     clock = new VirtualClock();
     bus = memoryBus(clock);
     fleet = new FleetState();
-    observer = createObserver({ bus, fleet, knownNode: (node) => node === NODE, clock, random: seededRandom(1), log: silentLog });
+    observer = createObserver({
+      bus,
+      fleet,
+      knownNode: (node) => node === NODE,
+      cellsOf: () => ["rack 1"],
+      clock,
+      random: seededRandom(1),
+      log: silentLog,
+    });
     stop = new AbortController();
     void observer.run(stop.signal);
     const port = bus.agentPort(NODE);
@@ -109,5 +117,130 @@ describe("the observer", () => {
     for (let index = 0; index < 1_000; index++) fleet.add(`m${index}`);
     await clock.advance(60_000);
     expect(budgets.at(-1)).toBe(20_000);
+    // The grace shrinks only when nobody beats in the longer interval any more.
+    for (let index = 0; index < 20_000; index++) fleet.forget(`n${index}`);
+    await clock.advance(60_000);
+    expect([budgets.at(-1), observer.state().graceMs]).toEqual([10_000, 60_000]);
+    await clock.advance(80_000);
+    expect(observer.state().graceMs).toBe(30_000);
+  });
+
+  describe("of a rack", () => {
+    const RACK = Array.from({ length: 10 }, (_, index) => `n${index}aaaaaaaa`.slice(0, 10));
+    let opinions: Map<string, "alive" | "agreed">;
+    let asked: ReadonlySet<string>;
+    let silent: Set<string>;
+    let told: string[];
+    let racks: Observer;
+
+    beforeEach(() => {
+      opinions = new Map();
+      asked = new Set();
+      silent = new Set();
+      told = [];
+      stop.abort();
+      stop = new AbortController();
+      fleet = new FleetState();
+      fleet.onChange((nodeIds) => void told.push(...nodeIds));
+      racks = createObserver({
+        bus,
+        fleet,
+        knownNode: () => true,
+        cellsOf: (nodeId) => ["NATS server", RACK.indexOf(nodeId) < 5 ? "rack 1" : "rack 2"],
+        suspects: {
+          suspect: (nodeIds) => {
+            asked = nodeIds;
+          },
+          opinionOf: (nodeId) => opinions.get(nodeId) ?? "pending",
+        },
+        clock,
+        random: seededRandom(1),
+        log: silentLog,
+      });
+      void racks.run(stop.signal);
+      for (const [place, nodeId] of RACK.entries()) {
+        const port = bus.agentPort(nodeId);
+        void port.run(stop.signal);
+        let seq = 0;
+        const beatOn = (): void => {
+          if (!silent.has(nodeId)) port.publishHeartbeat(Heartbeat.encode(Heartbeat.fromPartial({ seq: ++seq, flags: 1 })).finish());
+          if (!stop.signal.aborted) clock.setTimer(10_000, beatOn);
+        };
+        clock.setTimer(place * 1_000, beatOn);
+      }
+    });
+
+    const verdicts = (): string[] => RACK.map((nodeId) => `${fleet.node(nodeId)?.health.verdict} ${fleet.node(nodeId)?.health.reason}`);
+    const fall = (...places: number[]): void => {
+      for (const place of places) {
+        silent.add(RACK[place]!);
+        opinions.set(RACK[place]!, "agreed");
+      }
+    };
+
+    it("calls one silent node unhealthy once the second path agrees, asked from half the grace on", async () => {
+      await clock.advance(60_000);
+      silent.add(RACK[0]!);
+      await clock.advance(14_000);
+      expect([...asked]).toEqual([]);
+      await clock.advance(14_000);
+      expect([...asked]).toEqual([RACK[0]]);
+      await clock.advance(20_000);
+      expect(verdicts()[0]).toBe("unknown Silent");
+      opinions.set(RACK[0]!, "alive");
+      await clock.advance(2_000);
+      expect(verdicts()[0]).toBe("unknown SilentButAlive");
+      opinions.set(RACK[0]!, "agreed");
+      await clock.advance(2_000);
+      expect(verdicts()[0]).toBe("unhealthy Silent");
+      expect(racks.census()).toMatchObject({ suspects: 1, disruptedCells: 0 });
+      silent.clear();
+      await clock.advance(12_000);
+      expect(verdicts()[0]).toBe("healthy Beating");
+    });
+
+    it("calls nobody unhealthy when three fall together, at no moment, and tells all of the cell", async () => {
+      await clock.advance(60_000);
+      fall(0, 2, 4);
+      told.length = 0;
+      for (let second = 0; second < 600; second += 1) {
+        await clock.advance(1_000);
+        expect(verdicts().filter((one) => one.startsWith("unhealthy"))).toEqual([]);
+      }
+      expect(verdicts().filter((one) => one === "unknown CellDisrupted")).toHaveLength(3);
+      expect(racks.disruptionOf(RACK[1]!)).toMatchObject({ cell: "NATS server" });
+      expect([...asked]).toEqual([]);
+      expect(new Set(told)).toEqual(new Set(RACK));
+      silent.clear();
+      await clock.advance(20_000);
+      expect(racks.census().disruptedCells).toBe(2);
+      await clock.advance(30_000);
+      expect(racks.census()).toMatchObject({ disruptedCells: 0, suspects: 0 });
+      expect(racks.disruptionOf(RACK[1]!)).toBeUndefined();
+    });
+
+    it("takes back that a node is unhealthy when its neighbours fall after it", async () => {
+      await clock.advance(60_000);
+      fall(0);
+      await clock.advance(45_000);
+      expect(verdicts()[0]).toBe("unhealthy Silent");
+      fall(1, 2);
+      await clock.advance(27_000);
+      expect(verdicts().slice(0, 3)).toEqual(["unknown CellDisrupted", "healthy Beating", "healthy Beating"]);
+      await clock.advance(30_000);
+      expect(verdicts().slice(0, 3)).toEqual(Array(3).fill("unknown CellDisrupted"));
+    });
+
+    it("blames nobody, and no cell, for its own lapse", async () => {
+      await clock.advance(60_000);
+      bus.setUp(false);
+      await clock.advance(120_000);
+      bus.setUp(true);
+      await clock.advance(3_000);
+      expect(racks.census()).toMatchObject({ disruptedCells: 0, suspects: 0 });
+      expect(racks.census().lapses).toBeGreaterThan(0);
+      await clock.advance(60_000);
+      expect(verdicts()).toEqual(Array(10).fill("healthy Beating"));
+    });
   });
 });

@@ -5,10 +5,12 @@
 import { type Clock, type Log, type Random, sleep } from "@drover/lifecycle";
 import { Budget, Heartbeat, SHARD_COUNT } from "@drover/proto";
 import type { Bus, HeartbeatMessage } from "../bus/bus.ts";
+import { CellWatch, type CellWatchOptions } from "./cell-watch.ts";
+import type { Disruption } from "./disruption.ts";
 import type { Beat, FleetState } from "./fleet-state.ts";
 import { graceMs, heartbeatIntervalMs, type NodeSigns, type ObserverState, verdict } from "./health.ts";
 
-export interface ObserverOptions {
+export interface ObserverOptions extends CellWatchOptions {
   readonly bus: Bus;
   readonly fleet: FleetState;
   /** Beats of others are passed over. */
@@ -22,8 +24,23 @@ export interface Observer {
   run(signal: AbortSignal): Promise<void>;
   /** As of now; for metrics and doctor. */
   state(): ObserverState;
+  /** What it has seen of itself since the start, and of the fleet as of the last verdicts. */
+  census(): ObserverCensus;
+  /** The disrupted cell that the node is in; undefined: all of its cells are calm. */
+  disruptionOf(nodeId: string): Disruption | undefined;
   /** Nodes' beats taken since the start. */
   readonly beatCount: number;
+}
+
+export interface ObserverCensus {
+  /** Of the last round trip to NATS; undefined: it failed, or none was made. */
+  readonly roundTripMs: number | undefined;
+  /** Monotonic time in which we were awake and had caught up. */
+  readonly awakeMs: number;
+  readonly lapses: number;
+  readonly disruptedCells: number;
+  /** Nodes silent for more than half the grace. */
+  readonly suspects: number;
 }
 
 const TICK_MS = 1_000;
@@ -50,9 +67,13 @@ class FleetObserver implements Observer {
   readonly #outstanding = new Map<number, number>();
   #sequence: number;
   #intervalMs = heartbeatIntervalMs(0);
+  #before: { readonly intervalMs: number; readonly untilMs: number } | undefined;
   #lastLapseMs: number;
   #loopLagMs = 0;
   #isRoundTripFine = false;
+  #roundTripMs: number | undefined;
+  #lapses = 0;
+  readonly #cells: CellWatch;
   #newestBrokerMs = 0;
   /** Monotonic time in which we were awake and had caught up. */
   #awakeMs = 0;
@@ -61,6 +82,7 @@ class FleetObserver implements Observer {
 
   constructor(options: ObserverOptions) {
     this.#options = options;
+    this.#cells = new CellWatch(options);
     // Not from 1: the last sentinel of the coordinator before us is still in the stream.
     this.#sequence = Math.floor(options.random.unit() * 0x7fffffff);
     this.#lastLapseMs = options.clock.monotonicMs();
@@ -88,7 +110,7 @@ class FleetObserver implements Observer {
     const nowMs = this.#options.clock.monotonicMs();
     const oldestMs = this.#outstanding.values().next().value;
     return {
-      graceMs: graceMs(this.#intervalMs),
+      graceMs: graceMs(this.#slowestIntervalMs(nowMs)),
       intervalMs: this.#intervalMs,
       loopLagMs: this.#loopLagMs,
       consumerLagMs: oldestMs === undefined ? 0 : nowMs - oldestMs,
@@ -97,8 +119,28 @@ class FleetObserver implements Observer {
     };
   }
 
+  census(): ObserverCensus {
+    return {
+      roundTripMs: this.#roundTripMs,
+      awakeMs: this.#awakeMs,
+      lapses: this.#lapses,
+      disruptedCells: this.#cells.disruptedCount,
+      suspects: this.#cells.suspectCount,
+    };
+  }
+
+  disruptionOf(nodeId: string): Disruption | undefined {
+    return this.#cells.disruptionOf(nodeId);
+  }
+
   get beatCount(): number {
     return this.#beatCount;
+  }
+
+  /** A shorter interval is granted over half a minute, and each node first ends the one it is in: until then nobody is silent for beating as it was told. */
+  #slowestIntervalMs(nowMs: number): number {
+    const isOver = this.#before === undefined || nowMs > this.#before.untilMs;
+    return isOver ? this.#intervalMs : Math.max(this.#intervalMs, this.#before!.intervalMs);
   }
 
   async #tickUntil(signal: AbortSignal): Promise<void> {
@@ -161,25 +203,30 @@ class FleetObserver implements Observer {
   }
 
   #judge(): void {
-    const { clock, fleet } = this.#options;
+    const { clock, fleet, knownNode } = this.#options;
     const nowMs = clock.monotonicMs();
     const state = this.state();
-    const changed: string[] = [];
-    for (const beat of fleet.beats()) {
-      if (fleet.setHealth(beat.nodeId, verdict(state, this.#signsOf(beat, nowMs)))) changed.push(beat.nodeId);
+    const looked = [...fleet.beats()].map((beat) => {
+      const signs = this.#signsOf(beat, nowMs);
+      const silenceMs = Math.min(signs.brokerSilenceMs, signs.ownSilenceMs);
+      const isKnown = beat.atMs !== undefined && knownNode(beat.nodeId);
+      return { nodeId: beat.nodeId, signs, silenceMs, isKnown, isBroken: signs.failure !== "" };
+    });
+    const changed = new Set(this.#cells.look(looked, state.graceMs, nowMs));
+    for (const { nodeId, signs } of looked) {
+      const cell = this.#cells.disruptionOf(nodeId) === undefined ? "calm" : "disrupted";
+      const secondPath = this.#cells.opinionOf(nodeId);
+      if (fleet.setHealth(nodeId, verdict(state, { ...signs, cell, secondPath }))) changed.add(nodeId);
     }
-    fleet.notify(changed);
+    fleet.notify([...changed]);
   }
 
-  #signsOf(beat: Beat, nowMs: number): NodeSigns {
+  #signsOf(beat: Beat, nowMs: number): Signs {
     return {
       beatAgeMs: beat.atMs === undefined ? undefined : nowMs - beat.atMs,
       brokerSilenceMs: this.#newestBrokerMs - beat.brokerMs,
       ownSilenceMs: this.#awakeMs - beat.awakeMs,
       failure: failureOf(beat),
-      // Cells and second paths are not asked yet: without one a silent node stays unknown.
-      cell: "calm",
-      secondPath: "none",
     };
   }
 
@@ -188,8 +235,10 @@ class FleetObserver implements Observer {
     while (!signal.aborted) {
       const wasFine = this.#isRoundTripFine;
       try {
-        this.#isRoundTripFine = (await bus.roundTripMs()) < MAX_ROUND_TRIP_MS;
+        this.#roundTripMs = await bus.roundTripMs();
+        this.#isRoundTripFine = this.#roundTripMs < MAX_ROUND_TRIP_MS;
       } catch {
+        this.#roundTripMs = undefined;
         this.#isRoundTripFine = false;
       }
       if (wasFine && !this.#isRoundTripFine) this.#lapse("RoundTrip");
@@ -204,6 +253,7 @@ class FleetObserver implements Observer {
       const wantedMs = heartbeatIntervalMs(fleet.size);
       if (Math.abs(wantedMs - this.#intervalMs) > BUDGET_HYSTERESIS * this.#intervalMs) {
         log.info({ intervalMs: wantedMs, nodes: fleet.size }, "heartbeat interval changes");
+        this.#before = { intervalMs: this.#intervalMs, untilMs: clock.monotonicMs() + BUDGET_EVERY_MS + this.#intervalMs };
         this.#intervalMs = wantedMs;
       }
       const budget = Budget.fromPartial({
@@ -221,12 +271,15 @@ class FleetObserver implements Observer {
 
   #lapse(cause: string): void {
     const nowMs = this.#options.clock.monotonicMs();
+    this.#lapses += 1;
     if (nowMs - this.#lastLapseMs > graceMs(this.#intervalMs)) {
       this.#options.log.warn({ cause }, "the observer lapsed; no verdicts of silence for one grace period");
     }
     this.#lastLapseMs = nowMs;
   }
 }
+
+type Signs = Omit<NodeSigns, "cell" | "secondPath">;
 
 /** What makes a node unhealthy by its own word; conditions that only warn (a runtime that ignores pins, say) do not. */
 const DECISIVE_CONDITIONS: ReadonlySet<string> = new Set(["Sysctl", "Containerd"]);

@@ -5,6 +5,7 @@ import type { Clock } from "@drover/lifecycle";
 import type { Clusters } from "../cluster/clusters.ts";
 import { lackingKinds, plannedSteps } from "../dispatch/planned-steps.ts";
 import type { Sessions } from "../dispatch/sessions.ts";
+import { type DisruptionOf, disruptionText } from "../fleet/disruption.ts";
 import type { FleetView } from "../fleet/fleet.ts";
 import type { Catalog } from "./catalog.ts";
 import type { MembershipIndex } from "./membership-index.ts";
@@ -27,6 +28,7 @@ export interface ViewParts {
   readonly sessions: Pick<Sessions, "stepKinds" | "cloneAlarm">;
   readonly members: MembershipIndex;
   readonly clock: Clock;
+  readonly disruptionOf: DisruptionOf;
   /** undefined where no cluster is taken into care. */
   readonly clusters?: () => Pick<Clusters, "statusOf" | "kubernetesNodeOf" | "readySinceMs"> | undefined;
 }
@@ -120,6 +122,10 @@ export class View {
     const conditions: Condition[] = [];
     const clone = sessions.cloneAlarm(nodeId);
     if (clone !== undefined) conditions.push(condition("CloneSuspected", "TwoLiveSessions", clone.message, clone.atMs));
+    const disruption = this.#parts.disruptionOf(nodeId);
+    if (disruption !== undefined) {
+      conditions.push(condition("CellDisrupted", "SilentTogether", disruptionText(disruption), disruption.sinceUnixMs));
+    }
     const desired = catalog.desired.get(nodeId)?.value;
     const kinds = sessions.stepKinds(nodeId);
     const lacking = desired === undefined || kinds === undefined ? [] : lackingKinds(desired, kinds);

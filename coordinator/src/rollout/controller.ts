@@ -7,6 +7,7 @@ import { type Clock, type Log, sleep, withDeadline } from "@drover/lifecycle";
 import type { Facts } from "@drover/proto";
 import { type DesiredMaking, makeDesired } from "../dispatch/desired.ts";
 import { isOlder } from "../dispatch/planned-steps.ts";
+import type { DisruptionOf } from "../fleet/disruption.ts";
 import type { FleetView } from "../fleet/fleet.ts";
 import type { DesiredNode } from "../records.ts";
 import type { Catalog } from "../resources/catalog.ts";
@@ -38,6 +39,7 @@ export interface ControllerParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly stepKinds: (nodeId: string) => readonly string[] | undefined;
+  readonly disruptionOf: DisruptionOf;
   /** Committed: the node may be told now. */
   readonly decided: (desired: DesiredNode) => void;
 }

@@ -105,6 +105,38 @@ describe("a rollout, told as a story", () => {
     await transcript("broken-nodes", play);
   });
 
+  it("stands still in a disrupted cell, goes on beside it, and keeps what is in change there counted", async () => {
+    const play = new FleetPlay(["a", "b", "c", "d"], { maxUnavailable: 2 });
+    play.decide();
+    play.disrupt("zone 1", ["a", "c"], true);
+    play.becomes("a", "unknown", "CellDisrupted");
+    play.decide();
+    play.reports("b", "enforced");
+    play.decide();
+    play.pass(60_000);
+    play.reports("d", "enforced");
+    play.decide();
+    play.becomes("a", "healthy", "Beating");
+    play.reports("a", "enforced");
+    play.decide();
+    play.disrupt("zone 1", ["a", "c"], false);
+    enforceOneByOne(play);
+    await transcript("disrupted-cell", play);
+  });
+
+  it("neither retries nor rejoins in a disrupted cell", async () => {
+    const play = new FleetPlay(["a", "b"]);
+    enforceOneByOne(play);
+    play.disrupt("rack 1/7", ["a", "b"], true);
+    play.rejoin("a");
+    play.decide();
+    play.supersede("B");
+    play.decide();
+    play.disrupt("rack 1/7", ["a", "b"], false);
+    enforceOneByOne(play);
+    await transcript("disrupted-cell-rejoin", play);
+  });
+
   it("sends nothing to a node whose agent lacks a step kind", async () => {
     const play = new FleetPlay(["a", "b"]);
     play.decide();
@@ -269,6 +301,44 @@ describe("decide", () => {
     );
   });
 
+  it("never moves a node in a disrupted cell", () => {
+    fc.assert(
+      fc.property(stories, ({ options, size, steps }) => {
+        const play = new FleetPlay(names(size), options);
+        for (const step of steps) {
+          act(play, step);
+          for (const decision of play.decide()) {
+            if (decision.type === "move") expect(play.node(decision.name).disruption).toBeUndefined();
+          }
+        }
+      }),
+    );
+  });
+
+  it("counts in change the same nodes, whether their cell is disrupted or calm", () => {
+    const counted = (play: FleetPlay): unknown => {
+      const idle = { ...play.rollout, maxUnavailable: 0 };
+      const progress = decide(idle, [...play.nodes.values()], play.nowMs).find(({ type }) => type === "progress");
+      return progress?.type === "progress" && [progress.inChange, progress.failed, progress.updated];
+    };
+    fc.assert(
+      fc.property(stories, ({ options, size, steps }) => {
+        const play = new FleetPlay(names(size), options);
+        for (const step of steps) {
+          act(play, step);
+          play.decide();
+        }
+        for (const node of play.nodes.values()) node.disruption = "zone 1 is disrupted";
+        // Everything is frozen: nothing is given away that a calm cell would give.
+        expect(play.decide().some(({ type }) => type === "move")).toBe(false);
+        const frozen = counted(play);
+        for (const node of play.nodes.values()) node.disruption = undefined;
+        for (const node of play.nodes.values()) node.verdict = "unknown";
+        expect(counted(play)).toEqual(frozen);
+      }),
+    );
+  });
+
   it("ends every rejoin that it is asked for with a new generation, once nothing stands in its way", () => {
     fc.assert(
       fc.property(
@@ -315,6 +385,8 @@ interface StoryStep {
     | "supersede"
     | "retry"
     | "rejoin"
+    | "disrupted"
+    | "calm"
     | "time";
   readonly isLost: boolean;
 }
@@ -345,6 +417,8 @@ const stories = fc.record({
         "retry",
         "rejoin",
         "rejoin",
+        "disrupted",
+        "calm",
         "time",
       ),
       isLost: fc.boolean(),
@@ -364,6 +438,9 @@ function act(play: FleetPlay, { node, what }: StoryStep): void {
     case "unhealthy":
     case "healthy":
       return play.becomes(played.name, what, "Told");
+    case "disrupted":
+    case "calm":
+      return play.disrupt("zone 1", [played.name], what === "disrupted");
     case "supersede":
       return play.supersede(play.rollout.revision === "A" ? "B" : "A");
     case "retry":

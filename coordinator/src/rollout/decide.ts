@@ -27,6 +27,8 @@ export interface FleetNode {
   readonly observed: FleetObserved | undefined;
   /** Why no plan can be sent to it, for example step kinds its agent lacks; undefined: nothing known against it. */
   readonly obstacle: { readonly reason: string; readonly message: string } | undefined;
+  /** Why nothing may be moved there now: many of its neighbours fell silent together. What is in change stays so, and stays counted; undefined: calm. */
+  readonly disruption: string | undefined;
 }
 
 export interface FleetDesired {
@@ -75,6 +77,7 @@ export type WaitReason =
   | "Soaking"
   | "Failed"
   | "BudgetSpent"
+  | "CellDisrupted"
   | "NodeUnhealthy"
   | "NodeUnknown"
   | "RolloutStopped"
@@ -135,6 +138,8 @@ export function decide(rollout: RolloutInput, fleet: Fleet, now: number): readon
       wait("Failed", standing.message);
     } else if (standing.is === "changing" && standing.isOurs) {
       wait("InChange", `was given generation ${node.desired?.generation} and has ${seconds(rollout.progressDeadlineMs)} to enforce it`);
+    } else if (node.disruption !== undefined) {
+      wait("CellDisrupted", node.disruption);
     } else if (node.verdict === "unknown") {
       wait("NodeUnknown", `its health is unknown (${node.verdictReason}), and nothing is done to such a node`);
     } else if (isStopped) {

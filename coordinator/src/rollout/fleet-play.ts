@@ -9,6 +9,7 @@ interface PlayedNode {
   desired: FleetNode["desired"];
   observed: FleetObserved | undefined;
   obstacle: FleetNode["obstacle"];
+  disruption: FleetNode["disruption"];
 }
 
 export interface PlayOptions {
@@ -55,6 +56,7 @@ export class FleetPlay {
       desired: undefined,
       observed: undefined,
       obstacle: undefined,
+      disruption: undefined,
     };
     this.nodes.set(name, node);
     return node;
@@ -75,6 +77,12 @@ export class FleetPlay {
   becomes(name: string, verdict: FleetNode["verdict"], reason: string): void {
     Object.assign(this.node(name), { verdict, verdictReason: reason });
     this.say(`${name} becomes ${verdict} (${reason})`);
+  }
+
+  /** The cell that these nodes are in becomes disrupted, or calm again. */
+  disrupt(cell: string, names: readonly string[], isDisrupted: boolean): void {
+    for (const name of names) this.node(name).disruption = isDisrupted ? `${cell} is disrupted` : undefined;
+    this.say(`${cell} (${names.join(", ")}) is ${isDisrupted ? "disrupted" : "calm again"}`);
   }
 
   /** An operator asks that the node be reset and join its cluster again. */

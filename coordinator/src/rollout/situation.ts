@@ -2,6 +2,7 @@
 import { parseDurationMs, resolveMaxUnavailable, type Rollout } from "@drover/api";
 import { lackingKinds } from "../dispatch/planned-steps.ts";
 import type { FleetView } from "../fleet/fleet.ts";
+import { type DisruptionOf, disruptionText } from "../fleet/disruption.ts";
 import type { DesiredNode } from "../records.ts";
 import type { Catalog } from "../resources/catalog.ts";
 import type { Member } from "../resources/membership.ts";
@@ -26,12 +27,14 @@ export interface SituationParts {
   readonly stepKinds: (nodeId: string) => readonly string[] | undefined;
   /** Why the revision cannot be made for a node; undefined: it can. */
   readonly obstacle: (nodeId: string) => string | undefined;
+  readonly disruptionOf: DisruptionOf;
 }
 
-export function fleetNode({ catalog, fleet, stepKinds, obstacle }: SituationParts, member: Member): FleetNode {
+export function fleetNode({ catalog, fleet, stepKinds, obstacle, disruptionOf }: SituationParts, member: Member): FleetNode {
   const { nodeId, name } = member;
   const desired = catalog.desired.get(nodeId)?.value;
   const observed = fleet.node(nodeId);
+  const disruption = disruptionOf(nodeId);
   const rejoin = catalog.nodeRecords.get(nodeId)?.value.rejoin ?? 0;
   return {
     nodeId,
@@ -47,6 +50,7 @@ export function fleetNode({ catalog, fleet, stepKinds, obstacle }: SituationPart
       message: observed.failedStep === "" ? observed.message : `step ${observed.failedStep}: ${observed.message}`,
     },
     obstacle: unsupported(desired, stepKinds(nodeId)) ?? impossible(obstacle(nodeId)),
+    disruption: disruption && disruptionText(disruption),
   };
 }
 

@@ -1,0 +1,91 @@
+/** Beside the verdicts: which cells are disrupted since when, and which silent nodes the second path is to be asked about. */
+import type { Clock, Log } from "@drover/lifecycle";
+import { type DisruptedCells, disruptedCells, suspectAfterMs } from "./cells.ts";
+import type { Disruption } from "./disruption.ts";
+import type { NodeSigns } from "./health.ts";
+import type { Suspects } from "./suspects.ts";
+
+export interface CellWatchOptions {
+  /** Keys of the cells that the node is in. */
+  readonly cellsOf: (nodeId: string) => readonly string[];
+  /** undefined: nobody has a second path, and silence ends in unknown. Run by somebody else. */
+  readonly suspects?: Pick<Suspects, "suspect" | "opinionOf"> | undefined;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface LookedAt {
+  readonly nodeId: string;
+  readonly silenceMs: number;
+  /** It was heard once, and is not revoked. */
+  readonly isKnown: boolean;
+  /** By its own word. */
+  readonly isBroken: boolean;
+}
+
+export class CellWatch {
+  readonly #options: CellWatchOptions;
+  #cells: DisruptedCells = new Map();
+  #suspects: ReadonlySet<string> = new Set();
+  readonly #sinceUnixMs = new Map<string, number>();
+
+  constructor(options: CellWatchOptions) {
+    this.#options = options;
+  }
+
+  get disruptedCount(): number {
+    return this.#cells.size;
+  }
+
+  get suspectCount(): number {
+    return this.#suspects.size;
+  }
+
+  disruptionOf(nodeId: string): Disruption | undefined {
+    if (this.#cells.size === 0) return undefined;
+    const cell = this.#options.cellsOf(nodeId).find((key) => this.#cells.has(key));
+    return cell === undefined ? undefined : { cell, sinceUnixMs: this.#sinceUnixMs.get(cell) ?? 0 };
+  }
+
+  opinionOf(nodeId: string): NodeSigns["secondPath"] {
+    return this.#suspects.has(nodeId) ? (this.#options.suspects?.opinionOf(nodeId) ?? "none") : "none";
+  }
+
+  /** @returns the nodes of cells that are disrupted now and were not, or the other way round */
+  look(nodes: readonly LookedAt[], graceMs: number, nowMs: number): readonly string[] {
+    const { cellsOf, suspects } = this.#options;
+    const members = nodes.map(({ nodeId, silenceMs, isKnown, isBroken }) => ({
+      nodeId,
+      cells: cellsOf(nodeId),
+      silenceMs,
+      isAside: !isKnown || isBroken,
+    }));
+    const before = this.#cells;
+    this.#cells = disruptedCells(before, members, graceMs, nowMs);
+    this.#suspects = new Set(
+      nodes.filter(({ isKnown, silenceMs }) => isKnown && silenceMs > suspectAfterMs(graceMs)).map(({ nodeId }) => nodeId),
+    );
+    // In a disrupted cell the answer would change nothing: the others are asked about sooner.
+    suspects?.suspect(new Set([...this.#suspects].filter((nodeId) => this.disruptionOf(nodeId) === undefined)), graceMs);
+    const turned = this.#turned(before);
+    return turned.size === 0 ? [] : members.filter(({ cells }) => cells.some((cell) => turned.has(cell))).map(({ nodeId }) => nodeId);
+  }
+
+  #turned(before: DisruptedCells): ReadonlySet<string> {
+    const { clock, log } = this.#options;
+    const turned = new Set<string>();
+    for (const [cell, { fallen, counted }] of this.#cells) {
+      if (before.has(cell)) continue;
+      turned.add(cell);
+      this.#sinceUnixMs.set(cell, clock.now());
+      log.error({ cell, silent: fallen.size, nodes: counted }, "many nodes fell silent together: nobody there is called dead or moved");
+    }
+    for (const cell of before.keys()) {
+      if (this.#cells.has(cell)) continue;
+      turned.add(cell);
+      this.#sinceUnixMs.delete(cell);
+      log.info({ cell }, "a cell is not disrupted any more");
+    }
+    return turned;
+  }
+}
