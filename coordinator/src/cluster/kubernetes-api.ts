@@ -23,12 +23,25 @@ const TOKEN_GROUP = "system:bootstrappers:kubeadm:default-node-token";
 const ANNOTATIONS = "drover.dev/";
 const MAX_TEXT = 300;
 
-const NEEDS = [
+const LEASES = "coordination.k8s.io";
+
+interface Need {
+  readonly group?: string;
+  readonly resource: string;
+  readonly namespace: string;
+  readonly verbs: readonly string[];
+  /** What follows when we may not. */
+  readonly so: string;
+}
+
+const NEEDS: readonly Need[] = [
   { resource: "secrets", namespace: NAMESPACE, verbs: ["create", "delete", "list"], so: "nodes cannot join" },
   { resource: "nodes", namespace: "", verbs: ["get", "list"], so: "which nodes are Ready is not known" },
   { resource: "nodes", namespace: "", verbs: ["patch"], so: "labels and taints stay as they were at the join" },
   { resource: "nodes", namespace: "", verbs: ["delete"], so: "a node that was reset cannot join again under its name" },
-] as const;
+  { group: LEASES, resource: "leases", namespace: "kube-node-lease", verbs: ["get"], so: "a silent node's Lease is no evidence" },
+  { group: LEASES, resource: "leases", namespace: NAMESPACE, verbs: ["get"], so: "a silent node's Lease is no evidence" },
+];
 
 /** Contacts nobody yet. */
 export async function connectKubernetes(kubeconfig: Kubeconfig, clock: Clock): Promise<ClusterApi> {
@@ -91,10 +104,10 @@ export async function connectKubernetes(kubeconfig: Kubeconfig, clock: Clock): P
     version: (signal) => call("asking for its version", signal, async (o) => textOf((await versions.getCode({}, o)).gitVersion)),
 
     async missingAccess(signal) {
-      const asked = NEEDS.flatMap(({ resource, namespace, verbs, so }) => verbs.map((verb) => ({ resource, namespace, verb, so })));
+      const asked = NEEDS.flatMap(({ verbs, ...need }) => verbs.map((verb) => ({ ...need, verb })));
       const answers = await Promise.all(
-        asked.map(async ({ resource, namespace, verb, so }) => {
-          const body = { spec: { resourceAttributes: { resource, namespace, verb, version: "v1" } } };
+        asked.map(async ({ group = "", resource, namespace, verb, so }) => {
+          const body = { spec: { resourceAttributes: { group, resource, namespace, verb, version: "v1" } } };
           const { status } = await call("asking what we may", signal, (o) => authorizing.createSelfSubjectAccessReview({ body }, o));
           const where = namespace === "" ? "" : ` in ${namespace}`;
           return status?.allowed === true ? [] : [`the kubeconfig's user may not ${verb} ${resource}${where}: ${so}`];
@@ -159,7 +172,7 @@ export async function connectKubernetes(kubeconfig: Kubeconfig, clock: Clock): P
         const { spec } = await call(`getting lease ${lease.namespace}/${lease.name}`, signal, (o) =>
           coordination.readNamespacedLease(lease, o),
         );
-        return { renewTimeMs: spec?.renewTime?.getTime() };
+        return { renewTimeMs: renewTimeMs(spec?.renewTime) };
       } catch (error) {
         if (error instanceof ClusterApiError && error.code === "NotFound") return undefined;
         throw error;
@@ -227,6 +240,12 @@ function projected({ metadata, spec, status }: V1Node): ClusterNode {
       ...(timeAdded === undefined ? {} : { timeAdded: rfc3339(timeAdded) }),
     })),
   };
+}
+
+/** The library calls it a Date with microseconds, and hands over the text that the server sent. */
+function renewTimeMs(renewTime: unknown): number | undefined {
+  const atMs = renewTime instanceof Date ? renewTime.getTime() : typeof renewTime === "string" ? Date.parse(renewTime) : Number.NaN;
+  return Number.isNaN(atMs) ? undefined : atMs;
 }
 
 function rfc3339(date: Date): string {

@@ -168,6 +168,31 @@ describe.skipIf(binaries === undefined)(`a cluster with a real kube-apiserver${w
     expect(await api.node("nobody", signal)).toBeUndefined();
   });
 
+  it("reads a Lease: when it was renewed, that it moved, that there is none, that we may not", async () => {
+    const lease = { namespace: "kube-node-lease", name: `${NODE}-host` };
+    const renewed = async (renewTime: string): Promise<void> => {
+      const object = {
+        apiVersion: "coordination.k8s.io/v1",
+        kind: "Lease",
+        metadata: lease,
+        spec: { holderIdentity: lease.name, renewTime },
+      };
+      await server.kubectl("apply", "--validate=false", "-f", await server.file("lease.json", JSON.stringify(object)));
+    };
+    expect(await api.lease(lease, signal)).toBeUndefined();
+    await renewed("2026-01-02T03:04:05.123456Z");
+    expect(await api.lease(lease, signal)).toEqual({ renewTimeMs: Date.UTC(2026, 0, 2, 3, 4, 5, 123) });
+    await renewed("2026-01-02T03:04:15.123456Z");
+    expect(await api.lease(lease, signal)).toEqual({ renewTimeMs: Date.UTC(2026, 0, 2, 3, 4, 15, 123) });
+    const nobody = await connected(server.tokenKubeconfig());
+    await expect(nobody.lease(lease, signal)).rejects.toMatchObject({ code: "Forbidden" });
+    expect(await nobody.missingAccess(signal)).toContain(
+      "the kubeconfig's user may not get leases in kube-node-lease: a silent node's Lease is no evidence",
+    );
+    expect(await api.missingAccess(signal)).toEqual([]);
+    await nobody.close();
+  });
+
   it("takes the Node that a machine left there away before it joins again under the name", async () => {
     expect(await fixture.ask(NODE, "prod", 3)).toMatchObject({ ok: true });
     expect(await api.node(`${NODE}-host`, signal)).toBeUndefined();
