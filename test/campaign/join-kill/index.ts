@@ -93,6 +93,12 @@ class Subject {
       await this.#rejoin();
       await pause(afterMs);
       during = await this.#kill();
+      // Killed late, everything else may be there before systemd has started it again.
+      await eventually(
+        `${this.name}'s agent is started again`,
+        PATIENCE_MS,
+        async () => (await this.#machine.serviceStarts(SERVICE)) > starts,
+      );
       await this.inSyncAbove(before.desiredGeneration);
       const node = await this.#stage.readyNode(this.name, PATIENCE_MS);
       if (node.metadata.uid === uid) problems.push("it is the same Node as before: it did not join again");
