@@ -23,6 +23,7 @@ import { eventually } from "../../testbed/program.ts";
 import { nodeProgram, Site } from "../../testbed/site.ts";
 import type { Campaign } from "../campaign.ts";
 import { Fleet, type SeenNode } from "../fleet.ts";
+import { removeImages } from "../machine-traces.ts";
 import {
   countFailpoints,
   countSyscalls,
@@ -33,7 +34,7 @@ import {
   parsePoint,
   type RecordedRun,
 } from "./points.ts";
-import { archiveFile, deviations, layOutProfiles, type Letter, other, type Profile, removeImages } from "./profiles.ts";
+import { archiveFile, deviations, layOutProfiles, type Letter, other, type Profile } from "./profiles.ts";
 import { NodeReports, reportProblems } from "./reports.ts";
 import { PATIENCE_MS, Subject } from "./subject.ts";
 import { tornFiles } from "./torn-files.ts";
@@ -231,7 +232,7 @@ class Range {
   /** From the profile it has to the other, as far as the coordinator's InSync. */
   async #change(subject: Subject): Promise<{ readonly before: SeenNode; readonly target: Letter }> {
     const target = other(subject.letter!);
-    await removeImages(subject.machine, this.#parts.profiles[target]);
+    await removeImages(subject.machine, this.#parts.profiles[target].images);
     const before = subject.node();
     await subject.order(target);
     await subject.inSyncAbove(before.desiredGeneration);

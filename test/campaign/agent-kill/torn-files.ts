@@ -4,25 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FileStateDirectory } from "@drover/agent";
 import type { LightMachine } from "../../testbed/light/light-machine.ts";
+import { temporaryFiles } from "../machine-traces.ts";
 
 /** @returns what is torn; empty: nothing */
 export async function tornFiles(machine: LightMachine, stateDirectory: string): Promise<readonly string[]> {
-  const left = await machine.run("find", [
-    "/etc/sysctl.d",
-    "/etc/containerd",
-    "/etc/drover",
-    "/etc/modules-load.d",
-    "/var/lib/drover-agent",
-    "(",
-    "-name",
-    "*.tmp",
-    "-o",
-    "-name",
-    "*.drover-candidate",
-    ")",
-  ]);
-  const leftovers = left.stdout.split("\n").flatMap((path) => (path === "" ? [] : [`${path} is left over`]));
-  return [...leftovers, ...(await unreadableState(stateDirectory))];
+  return [...(await temporaryFiles(machine)), ...(await unreadableState(stateDirectory))];
 }
 
 /** A copy is opened as the agent opens it: opening the original would cut torn tails away. */

@@ -14,6 +14,7 @@ import type { Machine } from "../../testbed/machine.ts";
 import { eventually } from "../../testbed/program.ts";
 import type { Campaign } from "../campaign.ts";
 import { Fleet, type SeenNode } from "../fleet.ts";
+import { temporaryFiles } from "../machine-traces.ts";
 import { KubeadmCount } from "./kubeadm-count.ts";
 
 const MACHINES = 3;
@@ -148,18 +149,7 @@ class Subject {
       await this.#machine.run("sh", ["-c", "find /run/drover/kubeadm /etc/kubernetes/bootstrap-kubelet.conf -type f 2>/dev/null"])
     ).stdout;
     if (files !== "") problems.push(`files are left: ${files}`);
-    const torn = await this.#machine.run("find", [
-      "/etc",
-      "/var/lib/drover-agent",
-      "(",
-      "-name",
-      "*.tmp",
-      "-o",
-      "-name",
-      "*.drover-candidate",
-      ")",
-    ]);
-    if (torn.stdout !== "") problems.push(`left over: ${torn.stdout}`);
+    problems.push(...(await temporaryFiles(this.#machine)));
     const { nodeId: own } = this.#node();
     await eventually("its bootstrap tokens are gone", 90_000, async () =>
       (await this.#stage.bootstrapTokens()).every(({ nodeId }) => nodeId !== own),

@@ -15,7 +15,8 @@ import { Site } from "../../testbed/site.ts";
 import type { VirtualMachine } from "../../testbed/vm/virtual-machine.ts";
 import type { Campaign } from "../campaign.ts";
 import { Fleet, type SeenNode } from "../fleet.ts";
-import { deviations, layOutProfiles, type Letter, nodeSetOf, other, type PowerProfile, removeImages } from "./profiles.ts";
+import { removeImages, temporaryFiles } from "../machine-traces.ts";
+import { deviations, layOutProfiles, type Letter, nodeSetOf, other, type PowerProfile } from "./profiles.ts";
 
 /** Emulated processors are the machine's own, several at once each. */
 const MOST_MACHINES = 2;
@@ -87,7 +88,7 @@ class Subject {
 
   async timePlan(): Promise<number> {
     const generation = this.#node().desiredGeneration;
-    await removeImages(this.#machine, this.#profiles[other(this.#letter)]);
+    await removeImages(this.#machine, this.#profiles[other(this.#letter)].images);
     const startedAt = performance.now();
     await this.#order(other(this.#letter));
     await this.#inSyncAbove(generation);
@@ -100,7 +101,7 @@ class Subject {
     try {
       const wanted = other(this.#letter);
       const generation = this.#node().desiredGeneration;
-      await removeImages(this.#machine, this.#profiles[wanted]);
+      await removeImages(this.#machine, this.#profiles[wanted].images);
       await this.#order(wanted);
       await pause(afterMs);
       await this.#machine.powerCut();
@@ -119,16 +120,13 @@ class Subject {
 
   /** Also what the agent itself would say if its state were damaged: it ends, and systemd starts it again and again. */
   async #torn(): Promise<readonly string[]> {
-    const folders = ["/etc", "/var/lib/drover-agent", "/var/lib/drover"];
-    const found = await this.#machine.run("find", [...folders, "(", "-name", "*.tmp", "-o", "-name", "*.drover-candidate", ")"]);
-    const leftovers = found.stdout.split("\n").flatMap((path) => (path === "" ? [] : [`${path} is left over`]));
     const parse =
       "for f in /var/lib/drover-agent/*.json; do python3 -c 'import json,sys; json.load(open(sys.argv[1]))' $f || echo $f; done";
     const hasPython = (await this.#machine.run("sh", ["-c", "command -v python3"])).exitCode === 0;
     const unread = hasPython ? (await this.#machine.run("sh", ["-c", parse])).stdout : "";
     const status = await this.#machine.run("/usr/bin/drover-agent", ["status"]);
     return [
-      ...leftovers,
+      ...(await temporaryFiles(this.#machine)),
       ...(unread === "" ? [] : [`does not parse: ${unread}`]),
       ...(status.exitCode === 0 ? [] : [`drover-agent status ended with ${status.exitCode}: ${status.stderr}${status.stdout}`]),
     ];

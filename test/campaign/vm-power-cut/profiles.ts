@@ -87,15 +87,6 @@ export async function deviations(machine: VirtualMachine, profile: PowerProfile)
   return found;
 }
 
-/** Takes the profile's images off the machine, with all their names, so that they have to be fetched. */
-export async function removeImages(machine: VirtualMachine, { images }: PowerProfile): Promise<void> {
-  const listed = (await machine.run("ctr", ["-n", "k8s.io", "images", "list"])).stdout.split("\n");
-  const names = listed.filter((line) => images.some(({ digest }) => line.includes(digest))).map((line) => line.split(" ")[0]!);
-  if (names.length === 0) return;
-  const removed = await machine.run("ctr", ["-n", "k8s.io", "images", "rm", "--sync", ...names]);
-  if (removed.exitCode !== 0) throw new Error(`images could not be removed: ${removed.stderr}`);
-}
-
 function objectsOf(profile: PowerProfile, site: Site): object[] {
   const { letter, sysctls, modules, isSwapOff, maxConcurrentDownloads, images } = profile;
   const name = `power-${letter}`;
