@@ -26,7 +26,8 @@ export interface DisruptedCell {
 /** Disrupted cells by key; what is not in it is calm. */
 export type DisruptedCells = ReadonlyMap<string, DisruptedCell>;
 
-const MIN_FALLEN = 3;
+/** With fewer of them in the whole fleet no cell becomes disrupted. */
+export const MIN_FALLEN = 3;
 const FALLEN_SHARE = 0.2;
 const WINDOW_GRACES = 2;
 

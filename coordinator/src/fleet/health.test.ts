@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { graceMs, heartbeatIntervalMs, type NodeSigns, type ObserverState, verdict } from "./health.ts";
 
@@ -33,6 +34,62 @@ describe("verdict", () => {
   ])("of %s", (_case, observer, node, expected) => {
     const health = verdict(observer, node);
     expect(`${health.verdict} ${health.reason}`).toBe(expected);
+  });
+});
+
+describe("every verdict", () => {
+  const ms = fc.oneof(fc.integer({ min: 0, max: 100_000 }), fc.constantFrom(0, 999, 1_000, 9_999, 10_000, 29_999, 30_000, 30_001));
+  const observers = fc.record({
+    graceMs: fc.constantFrom(30_000, 60_000),
+    intervalMs: fc.constantFrom(10_000, 20_000),
+    loopLagMs: fc.oneof(fc.constant(0), ms),
+    consumerLagMs: fc.oneof(fc.constant(0), ms),
+    isRoundTripFine: fc.boolean(),
+    steadyMs: ms,
+  });
+  const nodes = fc.record({
+    beatAgeMs: fc.option(ms, { nil: undefined }),
+    brokerSilenceMs: ms,
+    ownSilenceMs: ms,
+    failure: fc.constantFrom("", "", "ReadBackDiffers"),
+    cell: fc.constantFrom("calm" as const, "disrupted" as const),
+    secondPath: fc.constantFrom("none" as const, "pending" as const, "alive" as const, "agreed" as const, "agreed" as const),
+  });
+
+  it("of unhealthy has a well observer, and the node's own word or all of silence, calm cells and a second path that agreed", () => {
+    fc.assert(
+      fc.property(observers, nodes, (observer, node) => {
+        const isWell =
+          observer.loopLagMs < 1_000 &&
+          observer.consumerLagMs < observer.intervalMs &&
+          observer.isRoundTripFine &&
+          observer.steadyMs >= observer.graceMs;
+        const isSilent = node.beatAgeMs !== undefined && node.brokerSilenceMs > observer.graceMs && node.ownSilenceMs > observer.graceMs;
+        const isDead = isSilent && node.cell === "calm" && node.secondPath === "agreed";
+        const { verdict: given } = verdict(observer, node);
+        if (given === "unhealthy") expect([isWell, node.failure !== "" || isDead]).toEqual([true, true]);
+        const isStale = (node.beatAgeMs ?? Infinity) > observer.graceMs || node.brokerSilenceMs > observer.graceMs;
+        if (isStale || node.failure !== "") expect(given).not.toBe("healthy");
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it("comes nearer to unhealthy by no doubt: with any of the four taken away nobody is called dead", () => {
+    fc.assert(
+      fc.property(observers, nodes, (observer, node) => {
+        const silentOnly = { ...node, failure: "" };
+        const doubts: [ObserverState, NodeSigns][] = [
+          [{ ...observer, steadyMs: observer.graceMs - 1 }, silentOnly],
+          [observer, { ...silentOnly, brokerSilenceMs: observer.graceMs }],
+          [observer, { ...silentOnly, ownSilenceMs: observer.graceMs }],
+          [observer, { ...silentOnly, cell: "disrupted" }],
+          [observer, { ...silentOnly, secondPath: "pending" }],
+          [observer, { ...silentOnly, secondPath: "alive" }],
+        ];
+        for (const [seen, signs] of doubts) expect(verdict(seen, signs).verdict).not.toBe("unhealthy");
+      }),
+    );
   });
 });
 
