@@ -1,9 +1,29 @@
 /**
- * What a kubelet section may say: fields of KubeletConfiguration with the release of Kubernetes that knows them first (and last),
- * and those that are somebody else's.
- * Source: k8s.io/kubelet config/v1beta1/types.go of Kubernetes 1.20 (field tags of the 1.20.2 program) and of the master before 1.37;
- * the releases in between by the pull requests that added the fields (podLogsDir #112957, containerLogMaxWorkers #114301,
- * mergeDefaultEvictionSettings #127577, ...) and their release notes.
+ * What a kubelet section may say: fields of KubeletConfiguration (kubelet.config.k8s.io/v1beta1) with the release of Kubernetes that
+ * knows them first (and last), and those that are somebody else's. A kubelet does not refuse a key that it does not know: it logs a
+ * warning and starts without it (DecodeKubeletConfiguration of 1.20.2 falls back to lenient decoding). So it is refused here.
+ *
+ * A release that is told too late refuses a valid key; one that is told too early only leaves the key to the kubelet. What could not be
+ * checked is therefore told early. Against what the rest was checked:
+ * - SINCE_1_20, and what INSIDE gives to 1.20: exactly the fields of types.go of Kubernetes 1.20.2 (logging: of its component-base).
+ *   They are tags in the 1.20.2 program as well, and no name of ADDED_LATER is.
+ * - The names in ADDED_LATER: with those of 1.20 they are all of types.go in a state of kubernetes/kubernetes of 2026. Of the releases
+ *   between, types.go itself was not at hand, so their numbers come from elsewhere:
+ *   - the release whose feature gate of the field is new (Kubernetes' pages of its gates): memoryManagerPolicy, reservedMemory,
+ *     memorySwap, cpuManagerPolicyOptions, seccompDefault, memoryThrottlingFactor, shutdownGracePeriodByPodPriority, tracing,
+ *     topologyManagerPolicyOptions, enableSystemLogQuery, imageMaximumGCAge, imagePullCredentialsVerificationPolicy,
+ *     preloadedImagesVerificationAllowlist;
+ *   - release notes: enableProfilingHandler, enableDebugFlagsHandler, crashLoopBackOff, singleProcessOOMKill, the end of
+ *     logging.sanitization;
+ *   - pull requests and issues that name the release: localStorageCapacityIsolation (#111513), maxParallelImagePulls (#115220),
+ *     containerRuntimeEndpoint and imageServiceEndpoint (#112136), userNamespaces (#130028), memoryReservationPolicy (#137584),
+ *     tlsCurvePreferences (#137115);
+ *   - pull requests by the time at which they were still open, which tells only that no earlier release has the field:
+ *     registerWithTaints (#105437), flushFrequency, verbosity and vmodule of logging (#106090), podLogsDir (#112957), failCgroupV1
+ *     (#126031), mergeDefaultEvictionSettings (#127577; nor is it in the notes of 1.32).
+ * - Not checked, hence early: containerLogMaxWorkers and containerLogMonitorInterval (#114301 was reviewed as 1.29 froze, 1.30 is
+ *   likely), logging.options (all that is known: not in 1.20.2), draManagerReconcilePeriod (#136946 is younger than 1.35, and was not
+ *   seen merged), the signals of containerfs (not in 1.20.2). registerNode neither, but nobody may set it.
  */
 import { didYouMean } from "./nearest.ts";
 
@@ -47,9 +67,9 @@ const ADDED_LATER: Readonly<Record<string, number>> = {
   imageServiceEndpoint: 27,
   enableSystemLogQuery: 27,
   imageMaximumGCAge: 29,
+  containerLogMaxWorkers: 29,
+  containerLogMonitorInterval: 29,
   podLogsDir: 30,
-  containerLogMaxWorkers: 30,
-  containerLogMonitorInterval: 30,
   failCgroupV1: 31,
   crashLoopBackOff: 32,
   singleProcessOOMKill: 32,
@@ -62,7 +82,7 @@ const ADDED_LATER: Readonly<Record<string, number>> = {
   memoryReservationPolicy: 36,
 };
 
-/** Inside of what is no free mapping; a field that is not here is not looked into. Same releases as above where nothing is said. */
+/** Inside of what is no free mapping; a field that is not here is not looked into. */
 const INSIDE: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   authentication: { x509: 20, webhook: 20, anonymous: 20 },
   "authentication.x509": { clientCAFile: 20 },
@@ -70,13 +90,14 @@ const INSIDE: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   "authentication.anonymous": { enabled: 20 },
   authorization: { mode: 20, webhook: 20 },
   "authorization.webhook": { cacheAuthorizedTTL: 20, cacheUnauthorizedTTL: 20 },
-  logging: { format: 20, sanitization: 20, flushFrequency: 23, verbosity: 23, vmodule: 23, options: 23 },
+  logging: { format: 20, sanitization: 20, flushFrequency: 23, verbosity: 23, vmodule: 23, options: 21 },
   memorySwap: { swapBehavior: 22 },
   crashLoopBackOff: { maxContainerRestartPeriod: 32 },
   userNamespaces: { idsPerPod: 33 },
 };
 const REMOVED: Readonly<Record<string, number>> = { "logging.sanitization": 24 };
 
+/** Of any release: which one brought a signal is not told apart. */
 const SIGNALS =
   "memory.available nodefs.available nodefs.inodesFree imagefs.available imagefs.inodesFree containerfs.available containerfs.inodesFree pid.available allocatableMemory.available".split(
     " ",

@@ -14,6 +14,12 @@ describe("fields of KubeletConfiguration", () => {
     ["imageMaximumGCAge", 28, "is not known to kubelet 1.28: known from 1.29"],
     ["imageMaximumGCAge", 29, undefined],
     ["podLogsDir", 29, "is not known to kubelet 1.29: known from 1.30"],
+    ["containerLogMaxWorkers", 28, "is not known to kubelet 1.28: known from 1.29"],
+    ["containerLogMaxWorkers", 29, undefined],
+    ["memorySwap", 21, "is not known to kubelet 1.21: known from 1.22"],
+    ["singleProcessOOMKill", 31, "is not known to kubelet 1.31: known from 1.32"],
+    ["mergeDefaultEvictionSettings", 32, "is not known to kubelet 1.32: known from 1.33"],
+    ["draManagerReconcilePeriod", 36, undefined],
     ["imageMaximumGCAge", undefined, undefined],
     ["maxPod", undefined, "is no field of KubeletConfiguration"],
     ["toString", 20, "is no field of KubeletConfiguration"],
@@ -36,6 +42,10 @@ describe("fields of KubeletConfiguration", () => {
       "logging.sanitization is not known to kubelet 1.25: known before 1.24",
     ]);
     expect(found({ logging: { verbosity: 2 } }, 20)).toEqual(["logging.verbosity is not known to kubelet 1.20: known from 1.23"]);
+    expect(found({ logging: { sanitization: true } }, 23)).toEqual([]);
+    expect(found({ logging: { options: {} } }, 21)).toEqual([]);
+    expect(found({ logging: { options: {} } }, 20)).toEqual(["logging.options is not known to kubelet 1.20: known from 1.21"]);
+    expect(found({ evictionSoft: { "containerfs.available": "1Gi" } }, 20)).toEqual([]);
     expect(found({ maxPods: null })).toEqual(["maxPods has no value"]);
   });
 });

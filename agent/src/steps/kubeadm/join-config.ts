@@ -1,7 +1,8 @@
 /**
  * The JoinConfiguration that kubeadm is given, and the flags beside it. Pure.
- * Field names: kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta3 and v1beta4; v1beta2 from the sources of 1.20
- * (cmd/kubeadm/app/apis/kubeadm/v1beta2/types.go).
+ * Field names: cmd/kubeadm/app/apis/kubeadm/<version>/types.go, v1beta2 as in 1.20.2, v1beta3, and v1beta4 in a state before 1.31 (its
+ * JoinConfiguration, BootstrapTokenDiscovery and Arg in the reference of 1.31 too). v1beta2 has neither skipPhases nor patches; kubeadm
+ * 1.20.2 takes --skip-phases beside --config. The patch target kubeletconfiguration is of 1.25 (#110405): 1.24 skips such a file.
  */
 import type { KubeadmSpec } from "@drover/proto";
 import { isAtLeast, type KubeadmApi, type KubernetesVersion } from "./versions.ts";

@@ -4,9 +4,13 @@ import type { KubeletSpec } from "@drover/proto";
 import { isPlainTable, type PlainTable } from "../../format/yaml.ts";
 
 export const DROP_IN_DIRECTORY = "/etc/kubernetes/kubelet.conf.d";
+/** A kubelet reads only names that end in .conf. */
 export const DROP_IN_NAME = "90-drover.conf";
 export const UNIT_DROP_IN_PATH = "/etc/systemd/system/kubelet.service.d/90-drover.conf";
-/** The first minor release of Kubernetes 1 whose kubelets read drop-ins without a feature gate. */
+/**
+ * The first minor release of Kubernetes 1 whose kubelets take --config-dir as it is (beta): 1.28 and 1.29 do not start with it
+ * unless KUBELET_CONFIG_DROPIN_DIR_ALPHA is in their environment.
+ */
 export const DROP_INS_SINCE = 30;
 
 /** undefined: the plan's text is no JSON object. */
