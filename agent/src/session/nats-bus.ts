@@ -18,7 +18,7 @@ import type { AgentBus } from "../ports.ts";
 import type { CredentialSource } from "./credential-rotation.ts";
 import type { NodeIdentity } from "./identity.ts";
 
-const CONNECT_TIMEOUT_MS = 10_000;
+const CONNECT_TIMEOUT_MS = 30_000;
 const SUBSCRIBE_TIMEOUT_MS = 10_000;
 const DRAIN_TIMEOUT_MS = 5000;
 /** A dead peer is noticed after three of these. */

@@ -22,6 +22,9 @@ export interface NatsServerConfig {
 /** Account claims travel as one message: room for some 50,000 revoked users. Nodes are held to less by their own JWT. */
 const MAX_PAYLOAD_BYTES = 4 * 1024 * 1024;
 
+/** An overloaded machine takes its time over TLS; cut off at five seconds it tried again and again, and never got in. */
+const HANDSHAKE_SECONDS = 30;
+
 export function renderNatsConfig(config: NatsServerConfig): string {
   return `# Rendered by drover-coordinator at each start of this server; changes here are overwritten.
 server_name: ${text(config.serverName)}
@@ -42,7 +45,10 @@ jetstream {
 tls {
   cert_file: ${text(config.certificatePath)}
   key_file: ${text(config.keyPath)}
-  timeout: 5
+  timeout: ${HANDSHAKE_SECONDS}
+}
+authorization {
+  timeout: ${HANDSHAKE_SECONDS + 1}
 }
 operator: ${text(config.operatorJwt)}
 system_account: ${text(config.systemAccountId)}
