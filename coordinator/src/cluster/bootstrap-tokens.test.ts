@@ -63,7 +63,6 @@ describe("bootstrap tokens", () => {
   it.each([
     ["the step's success", step("changed", 5)],
     ["the step's failure", step("failed", 5)],
-    ["the condition Joined", { conditions: [{ type: "Joined", status: "True", generation: 1, lastTransitionUnixMs: 7 } as never] }],
     ["the plan's end", { outcome: "failed" as const }],
     ["a newer plan", { observedGeneration: 2 }],
   ])("deletes the token after %s is reported, and not before", async (_what, report) => {
@@ -75,6 +74,15 @@ describe("bootstrap tokens", () => {
     fixture.fleet.report(A, report);
     await clock.advance(10);
     expect([api.tokens.size, (await fixture.records()).length]).toEqual([0, 0]);
+    await fixture.stop();
+  });
+
+  it("keeps the token while an agent that was started again tells what it last knew: that it had joined", async () => {
+    const { fixture, api, clock } = await world();
+    expect(await fixture.ask(A, "prod")).toMatchObject({ ok: true });
+    fixture.fleet.report(A, { conditions: [{ type: "Joined", status: "True", generation: 1, lastTransitionUnixMs: 7 } as never] });
+    await clock.advance(10);
+    expect([api.tokens.size, (await fixture.records()).length]).toEqual([1, 1]);
     await fixture.stop();
   });
 

@@ -31,7 +31,10 @@ interface Pair {
   readonly generation: number;
 }
 
-/** What the node has reported of joining by this plan: what ends a join, as texts to be compared with later ones. */
+/**
+ * What the node has reported of joining by this plan: what ends a join, as texts to be compared with later ones. That it has joined is no such
+ * thing: an agent that starts in the middle tells again what it last knew.
+ */
 export function joinReport(
   observed: ObservedNode | undefined,
   { planEpoch, generation }: Pair,
@@ -39,10 +42,8 @@ export function joinReport(
 ): readonly string[] {
   if (observed?.planEpoch !== planEpoch || observed.observedGeneration !== generation) return [];
   const step = observed.steps.find(({ step }) => step === stepId);
-  const joined = observed.conditions.find(({ type, status, generation: of }) => type === JOINED && status === "True" && of === generation);
   return [
     ...(step === undefined || step.outcome === "running" ? [] : [`step ${step.outcome} ${step.atUnixMs}`]),
-    ...(joined === undefined ? [] : [`${JOINED} ${joined.lastTransitionUnixMs}`]),
     // Of a plan that ended nothing is left to come.
     ...(ENDED.has(observed.outcome) ? [observed.outcome] : []),
   ];

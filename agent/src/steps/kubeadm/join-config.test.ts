@@ -32,7 +32,10 @@ function rendered(versionText: string, of: KubeadmSpec = spec) {
   };
 }
 
-const discovery = { bootstrapToken: { token: TOKEN, apiServerEndpoint: "10.0.0.1:6443", caCertHashes: ["sha256:aa"] } };
+const discovery = {
+  bootstrapToken: { token: TOKEN, apiServerEndpoint: "10.0.0.1:6443", caCertHashes: ["sha256:aa"] },
+  timeout: "2m0s",
+};
 const taints = [
   { key: "dedicated", value: "db", effect: "NoSchedule" },
   { key: "fresh", effect: "NoExecute" },
@@ -88,6 +91,7 @@ describe("kubeadm's configuration of a join", () => {
     const { configuration } = rendered("v1.33.1");
     expect(configuration).toMatchObject({
       apiVersion: "kubeadm.k8s.io/v1beta4",
+      timeouts: { discovery: "2m0s" },
       nodeRegistration: {
         kubeletExtraArgs: [
           { name: "node-labels", value: labels },
@@ -96,6 +100,7 @@ describe("kubeadm's configuration of a join", () => {
         taints,
       },
     });
+    expect(configuration["discovery"]).not.toHaveProperty("timeout");
   });
 
   it("says that there are no taints rather than nothing, and never tells the token in an argument", () => {

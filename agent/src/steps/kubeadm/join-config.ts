@@ -7,6 +7,9 @@
 import type { KubeadmSpec } from "@drover/proto";
 import { isAtLeast, type KubeadmApi, type KubernetesVersion } from "./versions.ts";
 
+/** kubeadm waits five minutes for a token that is not there any more; a new one is made in seconds. */
+const DISCOVERY_TIMEOUT = "2m0s";
+
 export const DEFAULT_CRI_SOCKET = "unix:///run/containerd/containerd.sock";
 
 export interface JoinSurroundings {
@@ -22,7 +25,11 @@ export function joinConfiguration(spec: KubeadmSpec, token: string, { version, a
   const configuration = {
     apiVersion: `kubeadm.k8s.io/${api}`,
     kind: "JoinConfiguration",
-    discovery: { bootstrapToken: { token, apiServerEndpoint: spec.endpoint, caCertHashes: spec.caCertHashes } },
+    discovery: {
+      bootstrapToken: { token, apiServerEndpoint: spec.endpoint, caCertHashes: spec.caCertHashes },
+      ...(api === "v1beta4" ? {} : { timeout: DISCOVERY_TIMEOUT }),
+    },
+    ...(api === "v1beta4" ? { timeouts: { discovery: DISCOVERY_TIMEOUT } } : {}),
     nodeRegistration: {
       ...(spec.nodeName === "" ? {} : { name: spec.nodeName }),
       criSocket: criSocketFor(spec.criSocket, version),
