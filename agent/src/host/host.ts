@@ -106,6 +106,7 @@ export interface Units {
   stop(unit: string, signal: AbortSignal): Promise<void>;
   /** Started with each boot; running ones are not touched. */
   enable(unit: string, signal: AbortSignal): Promise<void>;
+  /** False when it does not run, or there is no such unit. @throws when systemd gives no answer: that tells nothing of the unit */
   isActive(unit: string, signal: AbortSignal): Promise<boolean>;
   daemonReload(signal: AbortSignal): Promise<void>;
 }

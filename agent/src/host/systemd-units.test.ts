@@ -15,12 +15,25 @@ describe("systemd's units", () => {
     exitCode = 3;
     expect(await units.isActive("containerd.service", never)).toBe(false);
     await expect(units.restart("containerd.service", never)).rejects.toThrow("ended with 3: Job failed");
+    exitCode = 4;
+    expect(await units.isActive("gone.service", never)).toBe(false);
     expect(effects.of("commands.run").map((effect) => effect.target)).toEqual([
       "/bin/systemctl restart containerd.service",
       "/bin/systemctl is-active --quiet containerd.service",
       "/bin/systemctl is-active --quiet containerd.service",
       "/bin/systemctl restart containerd.service",
+      "/bin/systemctl is-active --quiet gone.service",
     ]);
+  });
+
+  it("do not call a unit inactive when systemd gave no answer", async () => {
+    for (const answer of [
+      { exitCode: 1, stderr: "Failed to connect to bus" },
+      { timedOut: true, exitCode: undefined },
+    ]) {
+      const units = new SystemdUnits(new FakeCommands(new EffectLog(), { "/bin/systemctl": () => answer }));
+      await expect(units.isActive("kubelet.service", never)).rejects.toThrow(UnitFailed);
+    }
   });
 
   it("take no name that is an option or a path, and say where systemctl was looked for", async () => {

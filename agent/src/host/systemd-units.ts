@@ -1,5 +1,5 @@
 /** systemd's units through systemctl. */
-import type { Commands, Units } from "./host.ts";
+import type { CommandResult, Commands, Units } from "./host.ts";
 
 const CANDIDATES = ["/usr/bin/systemctl", "/bin/systemctl"];
 const RESTART_TIMEOUT_MS = 120_000;
@@ -37,7 +37,12 @@ export class SystemdUnits implements Units {
   }
 
   async isActive(unit: string, signal: AbortSignal): Promise<boolean> {
-    return (await this.#run(["is-active", "--quiet", named(unit)], ASK_TIMEOUT_MS, signal)).exitCode === 0;
+    const args = ["is-active", "--quiet", named(unit)];
+    const result = await this.#run(args, ASK_TIMEOUT_MS, signal);
+    if (result.exitCode === 0) return true;
+    // 3: it does not run; 4: there is no such unit. All else (no answer in time, no bus) tells nothing of the unit.
+    if (result.exitCode === 3 || result.exitCode === 4) return false;
+    throw failed(args, ASK_TIMEOUT_MS, result);
   }
 
   async daemonReload(signal: AbortSignal): Promise<void> {
@@ -45,17 +50,20 @@ export class SystemdUnits implements Units {
   }
 
   async #must(args: readonly string[], timeoutMs: number, signal: AbortSignal): Promise<void> {
-    const { exitCode, timedOut, stderr } = await this.#run(args, timeoutMs, signal);
-    if (exitCode === 0) return;
-    const how = timedOut ? `took longer than ${timeoutMs} ms` : `ended with ${exitCode}`;
-    throw new UnitFailed(`systemctl ${args.join(" ")} ${how}: ${stderr.trim().slice(-500)}`);
+    const result = await this.#run(args, timeoutMs, signal);
+    if (result.exitCode !== 0) throw failed(args, timeoutMs, result);
   }
 
-  async #run(args: readonly string[], timeoutMs: number, signal: AbortSignal): Promise<Awaited<ReturnType<Commands["run"]>>> {
+  async #run(args: readonly string[], timeoutMs: number, signal: AbortSignal): Promise<CommandResult> {
     const program = await this.#commands.find(this.#candidates);
     if (program === undefined) throw new UnitFailed(`there is no systemctl at ${this.#candidates.join(" or ")}`);
     return this.#commands.run({ program, args, timeoutMs }, signal);
   }
+}
+
+function failed(args: readonly string[], timeoutMs: number, { exitCode, timedOut, stderr }: CommandResult): UnitFailed {
+  const how = timedOut ? `took longer than ${timeoutMs} ms` : `ended with ${exitCode}`;
+  return new UnitFailed(`systemctl ${args.join(" ")} ${how}: ${stderr.trim().slice(-500)}`);
 }
 
 /** @throws RangeError for what is an option, a path or no unit */

@@ -76,18 +76,22 @@ export async function giveBackTargets(spec: BinariesSpec, observed: BinariesObse
 export async function restartOwed(observed: BinariesObserved, context: StepContext): Promise<void> {
   for (const unit of (await recall(context)).owed) {
     context.signal.throwIfAborted();
-    if (observed.isLive && (await context.host.units.isActive(unit, context.signal))) {
-      try {
-        await context.host.units.restart(unit, context.signal);
-      } catch (error) {
-        if ((error as { code?: unknown }).code !== "UNIT_FAILED") throw error;
-        throw new StepError("RestartFailed", `${unit} runs an old program still: ${(error as Error).message}`, true);
-      }
-      context.say(`restarted ${unit}`);
-    }
+    if (observed.isLive) await restart(unit, context);
     const memory = await recall(context);
     await context.memory.set({ ...memory, owed: memory.owed.filter((each) => each !== unit) });
   }
+}
+
+async function restart(unit: string, context: StepContext): Promise<void> {
+  const { host, signal } = context;
+  try {
+    if (!(await host.units.isActive(unit, signal))) return;
+    await host.units.restart(unit, signal);
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== "UNIT_FAILED") throw error;
+    throw new StepError("RestartFailed", `${unit} runs an old program still: ${(error as Error).message}`, true);
+  }
+  context.say(`restarted ${unit}`);
 }
 
 /** Keeps what targets lead to, and what each led to before. */

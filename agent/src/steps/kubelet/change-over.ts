@@ -1,4 +1,7 @@
-/** Swaps the files of a running kubelet and restarts it once; taken back when it does not stay up. */
+/**
+ * Swaps the files of a node's kubelet and restarts it once; taken back when it does not stay up. One that does not run is not started:
+ * it reads them when it is.
+ */
 import { sleep } from "@drover/lifecycle";
 import { ProgressPhase } from "@drover/proto";
 import { KUBELET_UNIT } from "../kubeadm/places.ts";
@@ -14,10 +17,10 @@ const LOOK_MS = 1_000;
 /** @throws StepError KubeletNotHealthy, undone */
 export async function changeOver(
   files: readonly FileSwap[],
-  owned: { readonly before: readonly string[]; readonly after: readonly string[] },
+  owned: { readonly before: readonly string[]; readonly after: readonly string[]; readonly isIdle: boolean },
   context: StepContext,
 ): Promise<void> {
-  const attempt: Attempt = { phase: "swapping", files, previousFiles: owned.before };
+  const attempt: Attempt = { phase: "swapping", files, previousFiles: owned.before, isIdle: owned.isIdle };
   await context.memory.set({ files: owned.after, attempt });
   await finish(attempt, owned.after, context);
 }
@@ -30,7 +33,8 @@ export async function settle(attempt: Attempt, files: readonly string[], context
 
 async function finish(attempt: Attempt, files: readonly string[], context: StepContext): Promise<void> {
   await swap(attempt.files, context);
-  const failure = await restartAndWatch(context);
+  const isUnfelt = attempt.isIdle === true && !(await context.host.units.isActive(KUBELET_UNIT, context.signal));
+  const failure = isUnfelt ? undefined : await restartAndWatch(context);
   if (failure !== undefined) return revert(attempt, files, failure, context);
   await context.memory.set(rememberedOf({ files }));
 }

@@ -186,6 +186,43 @@ describe("the kubelet step", () => {
   });
 });
 
+describe("a node's kubelet that does not run at the moment", () => {
+  it.each(["1.28.4", "1.31.0"])("is not started (%s), and its change is none to be made at any time", async (version) => {
+    const { host, context, diff, apply } = machine(version, true);
+    host.units.setActive(KUBELET, false);
+    expect((await diff(profile)).filter(({ path }) => path !== PATCH_PATH).map(({ impact }) => impact)).not.toContain(Impact.IMPACT_LIVE);
+    await apply(profile);
+    expect(host.effects.of("units.restart")).toEqual([]);
+    expect(await diff(profile)).toEqual([]);
+    expect(await context.memory.get()).not.toHaveProperty("attempt");
+  });
+
+  it("is restarted when it came up while its files were written, wherever it is killed", async () => {
+    const make = () => {
+      const made = machine("1.28.4", true);
+      made.host.units.setActive(KUBELET, false);
+      const write = made.host.files.write.bind(made.host.files);
+      made.host.files.write = async (path, content, mode) => {
+        if (path === CONFIG_PATH) made.host.units.setActive(KUBELET, true);
+        await write(path, content, mode);
+      };
+      return made;
+    };
+    const whole = make();
+    await whole.apply(profile);
+    expect(whole.host.effects.of("units.restart")).toHaveLength(1);
+    for (let kill = 0; kill < whole.host.effects.all.length; kill += 1) {
+      const { host, apply, diff } = make();
+      host.effects.crashAfter(kill);
+      await expect(apply(profile)).rejects.toThrow(FakeCrash);
+      host.effects.revive();
+      await apply(profile);
+      expect(await diff(profile)).toEqual([]);
+      expect(host.effects.of("units.restart").length).toBeGreaterThan(0);
+    }
+  });
+});
+
 describe("merging", () => {
   const keys = fc.constantFrom("a", "b", "c.d", "__proto__x");
   const table: fc.Arbitrary<PlainTable> = fc.letrec<{ table: PlainTable }>((tie) => ({

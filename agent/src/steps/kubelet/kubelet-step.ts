@@ -42,12 +42,12 @@ export const kubeletStep: Step<"kubelet", KubeletObserved> = {
     }
     const refusal = refuseKubelet(spec, observed);
     if (refusal !== undefined) throw new StepError(refusal.reason, refusal.message, false);
-    const { swaps, memory, isActive } = observed;
+    const { swaps, memory, isActive, isConfigured } = observed;
     const before = memory.files;
     const gone = new Set(swaps.flatMap(({ path, after }) => (after === null ? [path] : [])));
     const added = swaps.flatMap(({ path, after }) => (after === null || path === CONFIG_PATH || path === ORIGINALS_PATH ? [] : [path]));
     const after = [...new Set([...before, ...added])].filter((path) => !gone.has(path));
-    if (isActive && swaps.some(isFelt)) return changeOver(swaps, { before, after }, context);
+    if (isConfigured && swaps.some(isFelt)) return changeOver(swaps, { before, after, isIdle: !isActive }, context);
     await context.memory.set(rememberedOf({ files: [...new Set([...before, ...added])] }));
     await swap(swaps, context);
     await context.memory.set(rememberedOf({ files: after }));
@@ -79,8 +79,9 @@ function refuseKubelet(spec: KubeletSpec, observed: KubeletObserved): Refusal | 
   return undefined;
 }
 
-function changesOf({ swaps, leaves, isActive }: KubeletObserved): readonly Change[] {
-  const impactOf = (isEffective: boolean): Impact => (isEffective && isActive ? Impact.IMPACT_RESTART : Impact.IMPACT_LIVE);
+/** A node's kubelet that happens to be down is started again at any moment: its impact does not go by the moment. */
+function changesOf({ swaps, leaves, isConfigured }: KubeletObserved): readonly Change[] {
+  const impactOf = (isEffective: boolean): Impact => (isEffective && isConfigured ? Impact.IMPACT_RESTART : Impact.IMPACT_LIVE);
   const files = swaps
     .filter(({ path }) => path !== CONFIG_PATH && path !== ORIGINALS_PATH)
     .map((file) => ({ path: file.path, from: summary(file.before), to: summary(file.after), impact: impactOf(isFelt(file)), note: "" }));

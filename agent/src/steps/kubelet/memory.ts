@@ -19,6 +19,8 @@ export interface Attempt {
   readonly files: readonly FileSwap[];
   /** What is remembered when it is taken back. */
   readonly previousFiles: readonly string[];
+  /** It did not run when this began: it is restarted only when it was started meanwhile, as with the old files. */
+  readonly isIdle?: boolean;
   /** Why it is being reverted. */
   readonly failure?: string;
 }

@@ -25,6 +25,8 @@ export interface KubeletObserved {
   readonly isLive: boolean;
   readonly isInstalled: boolean;
   readonly version: KubernetesVersion | undefined;
+  /** config.yaml is there: before a join the kubelet is started again and again, and ends for want of it. */
+  readonly isConfigured: boolean;
   readonly isActive: boolean;
   readonly memory: KubeletMemory;
   /** What the unit hands the kubelet; undefined: not as kubeadm's unit does. */
@@ -45,17 +47,19 @@ export async function observeKubelet(spec: KubeletSpec, context: StepContext): P
   const { host, signal } = context;
   const memory = readMemory(await context.memory.get());
   if (!host.isLive) {
-    return { isLive: false, isInstalled: false, version: undefined, isActive: false, memory, configArgs: undefined, swaps: [], leaves: [] };
+    const nothing = { isLive: false, isInstalled: false, version: undefined, isConfigured: false, isActive: false };
+    return { ...nothing, memory, configArgs: undefined, swaps: [], leaves: [] };
   }
   const kubelet = await installedKubelet(context);
   const configArgs = configArgsIn(await unitDropIns(context));
   const version = kubelet?.version;
+  const isConfigured = (await host.files.stat(CONFIG_PATH)) !== undefined;
   return {
     isLive: true,
     isInstalled: kubelet !== undefined,
     version,
-    // Before a join it is started again and again, and ends for want of its configuration.
-    isActive: (await host.files.stat(CONFIG_PATH)) !== undefined && (await host.units.isActive(KUBELET_UNIT, signal)),
+    isConfigured,
+    isActive: isConfigured && (await host.units.isActive(KUBELET_UNIT, signal)),
     memory,
     configArgs,
     ...(await compared(spec, version, configArgs, memory, context)),
