@@ -4,6 +4,7 @@ import { type Clock, type Log, type Random, Secret } from "@drover/lifecycle";
 import { auditOperation } from "../audit/audit.ts";
 import type { SealedSecret } from "../records.ts";
 import { type Refusal, refuse } from "../refusal.ts";
+import { MUST_BE_NEW } from "../resources/apply.ts";
 import type { Catalog } from "../resources/catalog.ts";
 import type { Resources } from "../resources/resources.ts";
 import { keys } from "../store/keys.ts";
@@ -31,7 +32,8 @@ export async function adoptCluster(parts: AdoptParts, request: AdoptRequest, sig
   const reading = readKubeconfig(request.kubeconfig, clock.now());
   if (!reading.ok) return refuse("InvalidKubeconfig", `the kubeconfig cannot be used: ${reading.problems.join("; ")}`);
   const { kubeconfig } = reading;
-  const before = catalog.objects("Cluster").get(name)?.value;
+  const found = catalog.objects("Cluster").get(name);
+  const before = found?.value;
   const differs = before === undefined ? undefined : difference(before, kubeconfig);
   if (differs !== undefined) return differs;
 
@@ -47,14 +49,15 @@ export async function adoptCluster(parts: AdoptParts, request: AdoptRequest, sig
   const audit = { atMs: clock.now(), actor, action: "AdoptCluster", target: `Cluster/${name}`, outcome: "ok", message } as const;
   const alongside: readonly StoreOperation[] = isStored ? [] : [putJson(key, box.seal(key, plain)), auditOperation(audit, random)];
   const applied = await parts.resources.apply(
-    { json: Buffer.from(JSON.stringify(object)), expectedResourceVersion: 0, actor },
+    { json: Buffer.from(JSON.stringify(object)), expectedResourceVersion: found?.revision ?? MUST_BE_NEW, actor },
     false,
     alongside,
   );
   if (!applied.ok) return applied;
   log.info({ cluster: name, endpoint: object.spec.endpoint, version: contact.version, actor }, "cluster adopted");
   const outcome = applied.outcome === "unchanged" && !isStored ? "configured" : applied.outcome;
-  return { ok: true, outcome, warnings: [...warnings, ...applied.warnings] };
+  const started = applied.rollouts.map((rollout) => `starts Rollout/${rollout}: what its nodes are told of the cluster has changed`);
+  return { ok: true, outcome, warnings: [...warnings, ...applied.warnings, ...started] };
 }
 
 /** The CA is what nodes know a cluster by: another one is another cluster, unless somebody has said otherwise in the object. */
@@ -90,7 +93,8 @@ function clusterObject(name: string, endpoint: string, kubeconfig: Kubeconfig, b
     metadata: { name, ...(labels === undefined ? {} : { labels }), ...(annotations === undefined ? {} : { annotations }) },
     spec: {
       endpoint: endpoint === "" ? (before?.spec.endpoint ?? kubeconfig.endpoint) : endpoint,
-      caCertHashes: [...kubeconfig.caCertHashes],
+      // While a CA is rotated the object names both: only who changes the object takes one away, and with it moves nodes.
+      caCertHashes: [...(before?.spec.caCertHashes ?? kubeconfig.caCertHashes)],
     },
   };
 }

@@ -16,11 +16,19 @@ describe("an adopted cluster", () => {
   let api: FakeClusterApi;
   let fixture: ClustersFixture;
   let changed: string[];
+  /** What happens while somebody adopts. */
+  let meanwhile: (() => Promise<unknown>) | undefined;
 
   beforeEach(async () => {
     clock = new VirtualClock();
     api = new FakeClusterApi();
-    fixture = new ClustersFixture(clock, () => Promise.resolve(api));
+    meanwhile = undefined;
+    fixture = new ClustersFixture(clock, async () => {
+      const work = meanwhile;
+      meanwhile = undefined;
+      await work?.();
+      return api;
+    });
     fixture.start();
     await fixture.catalog.reached(0);
     changed = [];
@@ -76,6 +84,55 @@ describe("an adopted cluster", () => {
     const secretBefore = await fixture.store.get(keys.secret("kubeconfig", "prod"));
     expect(await adopt(other)).toMatchObject({ ok: false, reason: "ClusterDiffers" });
     expect((await fixture.store.get(keys.secret("kubeconfig", "prod")))?.revision).toBe(secretBefore?.revision);
+  });
+
+  const apply = async (kind: string, name: string, spec: object) => {
+    const json = Buffer.from(JSON.stringify({ apiVersion: "drover.dev/v1alpha1", kind, metadata: { name }, spec }));
+    return fixture.resources.apply({ json, expectedResourceVersion: 0, actor: "operator:ann" }, false);
+  };
+  const rollouts = (): (string | undefined)[] =>
+    [...fixture.catalog.objects("Rollout").values()].map(({ value }) => `${value.metadata.name} ${value.status?.phase}`);
+
+  it("keeps the CAs that its object names when a credential is renewed amid their rotation, and starts nothing", async () => {
+    await adopt();
+    const caCertHashes = [...spec()!.caCertHashes, `sha256:${"b".repeat(64)}`];
+    await apply("Cluster", "prod", { endpoint: spec()!.endpoint, caCertHashes });
+    await apply("NodeProfile", "web", { sysctl: { values: { "net.core.somaxconn": 4096 } } });
+    expect(await apply("NodeSet", "web", { selector: { matchLabels: { role: "web" } }, profile: "web", cluster: "prod" })).toMatchObject({
+      rollouts: ["web-1"],
+    });
+    expect(await adopt({ user: { token: "another" } })).toMatchObject({ ok: true, outcome: "configured", warnings: [] });
+    expect(spec()?.caCertHashes).toEqual(caCertHashes);
+    expect(rollouts()).toEqual(["web-1 Pending"]);
+    // What does move its nodes is said.
+    expect(await adopt({}, "lb.example:443")).toMatchObject({ warnings: [expect.stringContaining("starts Rollout/web-2")] });
+  });
+
+  it("does not try a stopped rollout again when its credential is renewed; applying the set does", async () => {
+    await adopt();
+    await apply("NodeProfile", "web", { sysctl: { values: { "net.core.somaxconn": 4096 } } });
+    const set = { selector: { matchLabels: { role: "web" } }, profile: "web", cluster: "prod" };
+    await apply("NodeSet", "web", set);
+    const { value, revision } = fixture.catalog.objects("Rollout").get("web-1")!;
+    await fixture.commit([putJson(keys.object("Rollout", "web-1"), { ...value, status: { ...value.status, phase: "Stopped" } }, revision)]);
+    await adopt({ user: { token: "another" } });
+    expect(rollouts()).toEqual(["web-1 Stopped"]);
+    await apply("NodeSet", "web", set);
+    expect(rollouts()).toEqual(["web-1 Superseded", "web-2 Pending"]);
+  });
+
+  it("takes no change back that somebody made while it was asked", async () => {
+    const endpoint = "lb.example:443";
+    const caCertHashes = [`sha256:${"b".repeat(64)}`];
+    meanwhile = () => apply("Cluster", "prod", { endpoint, caCertHashes });
+    expect(await adopt()).toMatchObject({ ok: false, reason: "Conflict", message: expect.stringContaining("by somebody else") });
+    expect([spec(), await count(keys.secrets)]).toEqual([{ endpoint, caCertHashes }, 0]);
+    await fixture.resources.remove({ kind: "Cluster", name: "prod", expectedResourceVersion: 0, actor: "operator:ann" }, false);
+    await adopt();
+    const own = spec()!;
+    meanwhile = () => apply("Cluster", "prod", { ...own, endpoint });
+    expect(await adopt({ user: { token: "another" } })).toMatchObject({ ok: false, reason: "Conflict" });
+    expect(spec()?.endpoint).toBe(endpoint);
   });
 
   it("is not stored when it does not answer, or its kubeconfig cannot be used", async () => {

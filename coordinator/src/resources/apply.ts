@@ -25,15 +25,17 @@ import type { StoreOperation } from "../store/store.ts";
 import { putJson } from "../store/values.ts";
 import type { Catalog, Stored } from "./catalog.ts";
 import { timestamp } from "./node-status.ts";
-import { type Content, currentRollout, isRightRollout, nextRolloutName, resolveProfile, resolveSet } from "./revisions.ts";
+import { type Content, currentRollout, hasTarget, isRightRollout, nextRolloutName, resolveProfile, resolveSet } from "./revisions.ts";
 
 /** Three operations each, and the object and its audit record besides, in a commit of at most 100. */
 const MAX_SETS = 32;
 const KEPT_SUPERSEDED = 10;
+/** In place of a resourceVersion: there must be no such object yet. */
+export const MUST_BE_NEW = -1;
 
 export interface ApplyRequest {
   readonly json: Uint8Array;
-  /** 0: not checked. */
+  /** 0: not checked; or MUST_BE_NEW. */
   readonly expectedResourceVersion: number;
   /** As in the audit log. */
   readonly actor: string;
@@ -109,7 +111,9 @@ function admit(json: Uint8Array): { readonly ok: true; readonly wanted: Applicab
 }
 
 export function checkVersion(kind: string, name: string, before: Stored<unknown> | undefined, expected: number): Refusal | undefined {
-  if (expected === 0 || expected === before?.revision) return undefined;
+  if (expected === 0 || expected === before?.revision || (expected === MUST_BE_NEW && before === undefined)) return undefined;
+  if (expected === MUST_BE_NEW)
+    return refuse("Conflict", `${kind}/${name} has been made by somebody else meanwhile; look at it, then repeat the change`);
   const has = before === undefined ? "it does not exist" : `it has resourceVersion ${before.revision}`;
   return refuse("Conflict", `${kind}/${name} was expected at resourceVersion ${expected}, but ${has}; get it again and repeat the change`);
 }
@@ -180,6 +184,8 @@ function rolloutsFor(object: Applicable, { catalog, clock, random }: Parts): Sta
     }
     const running = currentRollout(set.metadata.name, stored);
     if (isRightRollout(running, set, resolved.revision)) continue;
+    // A renewed credential is no wish to try again what was stopped: that is the set's or the profile's to be applied.
+    if (object.kind === "Cluster" && running !== undefined && hasTarget(running, set, resolved.revision)) continue;
     const rollout = newRollout(nextRolloutName(set.metadata.name, taken), set, resolved.revision, clock, random);
     taken.add(rollout.metadata.name);
     rollouts.push(rollout);

@@ -91,8 +91,11 @@ function numberOf(rolloutName: string): number {
 
 /** Whether the rollout already moves the set to where it should be. A stopped one does not: applying again is how to retry. */
 export function isRightRollout(rollout: Rollout | undefined, set: NodeSet, revision: string): boolean {
-  if (rollout === undefined || rollout.status?.phase === "Stopped") return false;
-  const { spec } = rollout;
+  return rollout !== undefined && rollout.status?.phase !== "Stopped" && hasTarget(rollout, set, revision);
+}
+
+/** Whether the rollout moves the set, or did until it was stopped, to where it should be. */
+export function hasTarget({ spec }: Rollout, set: NodeSet, revision: string): boolean {
   return (
     spec.revision === revision && spec.profile === set.spec.profile && JSON.stringify(spec.strategy) === JSON.stringify(set.spec.strategy)
   );
