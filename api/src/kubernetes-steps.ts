@@ -12,6 +12,8 @@ export interface Membership {
   readonly nodeSet: string;
   /** How often an operator has asked that this node be reset and join again; of a whole set: 0. */
   readonly rejoin: number;
+  /** Its name in the cluster; left out: as its facts say now. */
+  readonly nodeName?: string;
 }
 
 type KubeletSection = NonNullable<NodeProfile["spec"]["kubelet"]>;
@@ -39,7 +41,7 @@ export function kubeadmSpec(section: KubeadmSection | undefined, membership: Mem
     caCertHashes: [...cluster.spec.caCertHashes].sort(compareText),
     nodeLabels: nodeLabels(section, membership),
     taints: nodeTaints(section),
-    nodeName: kubernetesNodeName(facts),
+    nodeName: membership.nodeName ?? kubernetesNodeName(facts),
     criSocket: section?.criSocket ?? "",
     kubeletExtraArgs: sorted(section?.kubeletExtraArgs ?? {}),
     ignorePreflightErrors: section?.ignorePreflightErrors ?? [],

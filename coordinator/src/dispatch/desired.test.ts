@@ -1,5 +1,5 @@
-import type { NodeProfile } from "@drover/api";
-import { Impact, Plan } from "@drover/proto";
+import type { Cluster, NodeProfile } from "@drover/api";
+import { Facts, Impact, Plan } from "@drover/proto";
 import { expect, it } from "vitest";
 import type { DesiredNode } from "../records.ts";
 import { makeDesired } from "./desired.ts";
@@ -30,4 +30,36 @@ it("after a plan that was not enforced it may put back what that one, or one bef
   expect(boundOf(decided(SYSCTL, failed, false))).toBe(Impact.IMPACT_RESTART);
   const failedWithout = decided(SYSCTL, enforced, true);
   expect(boundOf(decided({ sysctl: { values: { "vm.swappiness": 20 } } }, failedWithout, false))).toBe(Impact.IMPACT_RESTART);
+});
+
+it("a member keeps its name in the cluster, whatever its machine calls itself, until it rejoins", () => {
+  const cluster = { metadata: { name: "lab" }, spec: { endpoint: "10.0.0.5:6443", caCertHashes: ["sha256:aa"] } } as Cluster;
+  const profile = (spec: object): NodeProfile => ({ metadata: { name: "p" }, spec }) as NodeProfile;
+  const decide = (
+    hostname: string,
+    rejoin: number,
+    before: DesiredNode | undefined,
+  ): { name: string | undefined; impact: Impact; desired: DesiredNode } => {
+    const making = makeDesired({
+      nodeId: "abcdefghij",
+      nodeSet: "s",
+      rollout: "s-1",
+      locks: [],
+      profile: profile({ sysctl: { values: { "vm.swappiness": before === undefined ? 10 : 20 } } }),
+      membership: { cluster, nodeSet: "s", rejoin },
+      facts: Facts.fromPartial({ hostname }),
+      planEpoch: 1,
+      before,
+      isBeforeEnforced: before !== undefined,
+      nowMs: 1,
+    });
+    if (!making.ok) throw new Error(making.message);
+    const plan = Plan.decode(Buffer.from(making.desired.plan, "base64"));
+    const spec = plan.steps.find(({ id }) => id === "kubeadm")?.spec;
+    return { name: spec?.$case === "kubeadm" ? spec.value.nodeName : undefined, impact: plan.impactBound, desired: making.desired };
+  };
+  const first = decide("web-1", 0, undefined);
+  expect(first.name).toBe("web-1");
+  expect(decide("localhost", 0, first.desired)).toMatchObject({ name: "web-1", impact: Impact.IMPACT_LIVE });
+  expect(decide("web-1.example", 1, first.desired)).toMatchObject({ name: "web-1.example", impact: Impact.IMPACT_DRAIN });
 });

@@ -25,7 +25,8 @@ export interface DesiredInput {
 export type DesiredMaking = { readonly ok: true; readonly desired: DesiredNode } | { readonly ok: false; readonly message: string };
 
 export function makeDesired(input: DesiredInput): DesiredMaking {
-  const { nodeId, nodeSet, rollout, profile, locks, membership, facts, before, nowMs } = input;
+  const { nodeId, nodeSet, rollout, profile, locks, facts, before, nowMs } = input;
+  const membership = input.membership && named(input.membership, before);
   const compiled = compile(profile, locks, facts, membership);
   if (!compiled.ok) return { ok: false, message: compiled.problems.map(formatProblem).join("; ") };
   const generation = (before?.generation ?? 0) + 1;
@@ -56,6 +57,17 @@ export function makeDesired(input: DesiredInput): DesiredMaking {
       ...(membership === undefined ? {} : { rejoin: membership.rejoin }),
     },
   };
+}
+
+/** A member keeps its name in the cluster until it rejoins: a machine that calls itself otherwise today must not be reset by the next change of a sysctl. */
+function named(membership: Membership, before: DesiredNode | undefined): Membership {
+  const steps = before === undefined ? [] : Plan.decode(Buffer.from(before.plan, "base64")).steps;
+  for (const { spec } of steps) {
+    if (spec?.$case !== "kubeadm") continue;
+    const { cluster, rejoin, nodeName } = spec.value;
+    if (cluster === membership.cluster.metadata.name && rejoin === membership.rejoin && nodeName !== "") return { ...membership, nodeName };
+  }
+  return membership;
 }
 
 function impactBound({ before, isBeforeEnforced }: DesiredInput, steps: readonly Step[]): Impact {

@@ -140,10 +140,25 @@ describe("a rollout, told as a story", () => {
   it("sends nothing to a node whose agent lacks a step kind", async () => {
     const play = new FleetPlay(["a", "b"]);
     play.decide();
-    play.node("a").obstacle = { reason: "Unsupported", message: "its agent cannot do images" };
+    play.node("a").obstacle = { reason: "Unsupported", message: "its agent cannot do images", isUnsent: true };
     play.say("a's agent says hello: it cannot do images");
     enforceOneByOne(play);
     await transcript("unsupported", play);
+  });
+
+  it("goes on counting a node at work on what it was given when the next revision cannot be made for it", () => {
+    const play = new FleetPlay(["a", "b"]);
+    play.decide();
+    const moved = (): string[] =>
+      decide(play.rollout, [...play.nodes.values()], play.nowMs).flatMap((each) => (each.type === "move" ? [each.nodeId] : []));
+    play.supersede("B");
+    play.node("a").obstacle = { reason: "PlanNotPossible", message: "its kubelet does not know that key", isUnsent: false };
+    expect(moved()).toEqual([]);
+    play.node("a").obstacle = { reason: "Unsupported", message: "its agent cannot do kubeadm", isUnsent: true };
+    play.node("a").observed = { planEpoch: 1, generation: 1, outcome: "accepted", reason: "", message: "" };
+    expect(moved()).toEqual([]);
+    play.node("a").observed = { planEpoch: 1, generation: 1, outcome: "enforced", reason: "", message: "" };
+    expect(moved()).toEqual([play.node("b").nodeId]);
   });
 
   it("is superseded half way: the node in change is redirected, nobody else joins it", async () => {

@@ -26,7 +26,14 @@ export interface FleetNode {
   /** Undefined: it never reported on a plan. */
   readonly observed: FleetObserved | undefined;
   /** Why no plan can be sent to it, for example step kinds its agent lacks; undefined: nothing known against it. */
-  readonly obstacle: { readonly reason: string; readonly message: string } | undefined;
+  readonly obstacle:
+    | {
+        readonly reason: string;
+        readonly message: string;
+        /** Not even what was decided last is sent to it. */
+        readonly isUnsent: boolean;
+      }
+    | undefined;
   /** Why nothing may be moved there now: many of its neighbours fell silent together. What is in change stays so, and stays counted; undefined: calm. */
   readonly disruption: string | undefined;
 }
@@ -213,10 +220,15 @@ function isBeyond(observed: FleetObserved, desired: FleetDesired): boolean {
   return observed.generation > desired.generation;
 }
 
-/** The agent tries a failed generation again on its own: it is in change until it is enforced or undone. Nothing is sent to a node with an obstacle. */
+/** The agent tries a failed generation again on its own: it is in change until it is enforced or undone. */
 function isInChange({ node, standing }: Placed): boolean {
-  if (standing.is === "changing") return node.obstacle === undefined;
-  return standing.is === "soaking" || (standing.is === "failed" && standing.isRetried && node.obstacle === undefined);
+  if (standing.is === "changing") return mayBeAtWork(node);
+  return standing.is === "soaking" || (standing.is === "failed" && standing.isRetried && mayBeAtWork(node));
+}
+
+/** A plan that is not sent changes nothing; the one before it may still be at work. */
+function mayBeAtWork({ obstacle, observed }: FleetNode): boolean {
+  return obstacle?.isUnsent !== true || observed?.outcome === "accepted" || observed?.outcome === "failed";
 }
 
 function isUnavailable(placed: Placed): boolean {

@@ -66,9 +66,9 @@ export function isRejoinDue(desired: DesiredNode | undefined, rejoin: number): b
 
 function unsupported(desired: DesiredNode | undefined, kinds: readonly string[] | undefined): FleetNode["obstacle"] {
   const lacking = desired === undefined || kinds === undefined ? [] : lackingKinds(desired, kinds);
-  return lacking.length === 0 ? undefined : { reason: "Unsupported", message: lackingText(lacking) };
+  return lacking.length === 0 ? undefined : { reason: "Unsupported", message: lackingText(lacking), isUnsent: true };
 }
 
 function impossible(message: string | undefined): FleetNode["obstacle"] {
-  return message === undefined ? undefined : { reason: "PlanNotPossible", message };
+  return message === undefined ? undefined : { reason: "PlanNotPossible", message, isUnsent: false };
 }
