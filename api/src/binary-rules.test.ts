@@ -76,6 +76,18 @@ describe("binaries of a profile", () => {
     for (const member of ["../a", "a/../../b", "/a", "a\0", "./", "."]) expect(faults({ members: [member] })).toHaveLength(1);
   });
 
+  it("restart no service of Drover, D-Bus or systemd", () => {
+    const restarting = (...units: string[]): string[] =>
+      problems(`  binaries:\n${binary("a", "/opt/bin/a")}      restarts: [${units.join(", ")}]\n`);
+    expect(restarting("kubelet.service", "containerd.service", "systemd2.service")).toEqual([]);
+    const denied = ["drover-agent.service", "drover.service", "dbus.service", "dbus-broker.service", "systemd-logind.service"];
+    for (const unit of denied) {
+      expect(restarting("kubelet.service", unit)).toEqual([
+        expect.stringMatching(`spec\\.binaries\\[0\\]\\.restarts\\[1\\]: ${unit} may not be restarted by a plan`),
+      ]);
+    }
+  });
+
   it("have in a plan what a profile's schema asks", () => {
     const good = { name: "a", digest: DIGEST, files: [{ member: "" }], restarts: ["kubelet.service"] };
     expect(malformedBinary(good)).toBeUndefined();

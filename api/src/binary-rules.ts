@@ -22,6 +22,8 @@ const SYSTEM_NAMES = new Set([
   "runc",
   "crun",
 ]);
+/** The agent would restart itself for ever; and without the bus and systemd's own services nothing could be asked or restarted. */
+const NEVER_RESTARTED = /^(drover|dbus|systemd)[-.@]/;
 /** What was at a target before is kept beside it under this ending. */
 export const KEPT_SUFFIX = ".before-drover";
 
@@ -43,6 +45,7 @@ export function checkBinaries(json: unknown, path: Path): readonly Finding[] {
       findings.push({ path: [...path, index, "name"], at: "value", message: `is already item ${first} of this list`, hint });
     }
     findings.push(...checkSource(textAt(binary, ["source"]), [...path, index, "source"]));
+    findings.push(...checkRestarts(listAt(binary, ["restarts"]) ?? [], [...path, index, "restarts"]));
     const files = listAt(binary, ["files"]) ?? [];
     findings.push(...checkMembers(files, [...path, index, "files"]));
     for (const [fileIndex, file] of files.entries()) {
@@ -76,6 +79,19 @@ export function malformedBinary(binary: {
   const unit = binary.restarts.find((each) => !UNIT.test(each));
   if (unit !== undefined) return `${binary.name}: ${JSON.stringify(unit)} is no service unit`;
   return undefined;
+}
+
+/** @param unit name with its suffix */
+export function mayRestart(unit: string): boolean {
+  return !NEVER_RESTARTED.test(unit);
+}
+
+function checkRestarts(units: readonly unknown[], path: Path): readonly Finding[] {
+  return units.flatMap((unit, index): Finding[] => {
+    if (typeof unit !== "string" || mayRestart(unit)) return [];
+    const hint = "name the services that run the program, such as kubelet.service; those of Drover, D-Bus and systemd never";
+    return [{ path: [...path, index], at: "value", message: `${unit} may not be restarted by a plan`, hint }];
+  });
 }
 
 function checkTarget(target: string, path: Path): readonly Finding[] {

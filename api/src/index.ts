@@ -1,5 +1,5 @@
 /** The one door of api/: the objects, their validation, and what a profile compiles to. Pure. */
-export { checkBinaries, KEPT_SUFFIX, malformedBinary } from "./binary-rules.ts";
+export { checkBinaries, KEPT_SUFFIX, malformedBinary, mayRestart } from "./binary-rules.ts";
 export { canonicalJson, contentDigest } from "./canonical-json.ts";
 export { type Compilation, compile, revisionOf, revisionOfLock } from "./compile.ts";
 export { formatDuration, parseDurationMs } from "./duration.ts";

@@ -204,6 +204,27 @@ describe("the binaries step", () => {
     expect(await diff(specOf(kubelet("1")))).toEqual([]);
   });
 
+  it("forgets a remembered restart of the agent itself, which would end it before it is forgotten", async () => {
+    const { host, context, diff, apply } = machine({ activeUnits: ["kubelet.service", "drover-agent.service"] });
+    await context.memory.set({ owed: ["drover-agent.service"] });
+    expect((await diff(specOf(kubelet("1")))).map(({ path }) => path)).toEqual([KUBELET]);
+    await apply(specOf(kubelet("1")));
+    expect(host.effects.of("units.restart").map(({ target }) => target)).toEqual(["kubelet.service"]);
+    expect(await context.memory.get()).toMatchObject({ owed: [] });
+  });
+
+  it("keeps owing a restart while systemd does not tell whether the unit runs", async () => {
+    const { host, apply, diff } = machine();
+    const isActive = host.units.isActive.bind(host.units);
+    host.units.isActive = (unit, signal) => {
+      if (host.files.text(KUBELET) === "the package's") return isActive(unit, signal);
+      return Promise.reject(Object.assign(new Error("no bus"), { code: "UNIT_FAILED" }));
+    };
+    await expect(apply(specOf(kubelet("1")))).rejects.toMatchObject({ reason: "RestartFailed", isRetryable: true });
+    host.units.isActive = isActive;
+    expect(await diff(specOf(kubelet("1")))).toMatchObject([{ path: "kubelet.service", impact: Impact.IMPACT_RESTART }]);
+  });
+
   it.each([
     ["a directory that is not for programs", { files: [{ target: "/etc/cron.d/x" }] }],
     ["a program of the system", { files: [{ target: "/usr/bin/bash" }] }],
@@ -211,6 +232,7 @@ describe("the binaries step", () => {
     ["a member that climbs", { files: [{ member: "../x", target: BRIDGE }] }],
     ["a digest that is a path", { digest: "sha256:../../etc" }],
     ["a unit that is an option", { restarts: ["--now"] }],
+    ["the agent's own unit", { restarts: ["drover-agent.service"] }],
     ["a source with a password", { source: "https://a:b@dl/x" }],
   ])("refuses %s", async (_what, parts) => {
     const { observe } = machine();

@@ -1,5 +1,5 @@
 /** What is at the targets and in the store. Reads only, and hashes only what may have changed since it was verified. */
-import { KEPT_SUFFIX } from "@drover/api";
+import { KEPT_SUFFIX, mayRestart } from "@drover/api";
 import type { BinariesSpec, Binary, BinaryFile } from "@drover/proto";
 import type { Files } from "../../host/host.ts";
 import type { StepContext } from "../step.ts";
@@ -21,6 +21,7 @@ export interface BinariesObserved {
   readonly stored: readonly string[];
   /** Directories of targets that are not root's own, and why. */
   readonly unsafe: readonly string[];
+  /** Without those that no plan restarts: an older agent may have remembered some. */
   readonly activeUnits: readonly string[];
   /** Names of versions in the store. */
   readonly versions: readonly string[];
@@ -44,7 +45,9 @@ export async function observeBinaries(spec: BinariesSpec, context: StepContext):
   }
   const units = new Set([...spec.binaries, ...Object.values(memory.targets)].flatMap(({ restarts }) => restarts).concat(memory.owed));
   const activeUnits: string[] = [];
-  for (const unit of host.isLive ? units : []) if (await host.units.isActive(unit, signal)) activeUnits.push(unit);
+  for (const unit of host.isLive ? units : []) {
+    if (mayRestart(unit) && (await host.units.isActive(unit, signal))) activeUnits.push(unit);
+  }
   const versions = (await host.files.list(STORE)).filter(isVersion);
   return { isLive: host.isLive, targets, stored, unsafe, activeUnits, versions, memory, hasMemory: remembered !== undefined };
 }

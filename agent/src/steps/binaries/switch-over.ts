@@ -1,5 +1,5 @@
 /** Targets: switched to the store, given back, and what runs an old program restarted. Each change is remembered before it is made. */
-import { KEPT_SUFFIX } from "@drover/api";
+import { KEPT_SUFFIX, mayRestart } from "@drover/api";
 import type { BinariesSpec, Binary } from "@drover/proto";
 import { type StepContext, StepError } from "../step.ts";
 import { type BinariesMemory, readBinariesMemory, without } from "./binaries-memory.ts";
@@ -76,7 +76,7 @@ export async function giveBackTargets(spec: BinariesSpec, observed: BinariesObse
 export async function restartOwed(observed: BinariesObserved, context: StepContext): Promise<void> {
   for (const unit of (await recall(context)).owed) {
     context.signal.throwIfAborted();
-    if (observed.isLive) await restart(unit, context);
+    if (observed.isLive && mayRestart(unit)) await restart(unit, context);
     const memory = await recall(context);
     await context.memory.set({ ...memory, owed: memory.owed.filter((each) => each !== unit) });
   }
