@@ -1,4 +1,4 @@
-/** /etc/fstab: lines of type swap go behind a marker that keeps them as they are, and come back from there. Pure. */
+/** /etc/fstab: lines of type swap go behind a marker that keeps them as they are, and come back from there. Text is bytes as latin1. Pure. */
 
 export const FSTAB = "/etc/fstab";
 const MARKER = "# drover: swap off: ";

@@ -75,6 +75,18 @@ describe("the swap step", () => {
     expect([await context.memory.get(), await diff(BACK)]).toEqual([undefined, []]);
   });
 
+  it("keeps every byte of fstab, whatever its encoding", async () => {
+    const text = "UUID=4 /srv/b\xfccher ext4 defaults 0 2\n/ausgelagert-\xc3\xa0 none swap sw 0 0\n# Auslagerung f\xfcr\xff\n";
+    const bytes = Buffer.from(text, "latin1");
+    const { host, apply, diff } = machine({ files: { "/etc/fstab": { content: bytes } } });
+    const fstab = async () => (await host.files.read("/etc/fstab"))?.toString("latin1");
+    expect((await diff(OFF))[0]?.from).toBe("/ausgelagert-\u00e0 none swap sw 0 0");
+    await apply(OFF);
+    expect(await fstab()).toBe(text.replace("/ausgelagert", "# drover: swap off: /ausgelagert"));
+    await apply(BACK);
+    expect(await fstab()).toBe(text);
+  });
+
   it("leaves a unit that somebody has unmasked to them", async () => {
     const { host, apply } = machine();
     await apply(OFF);

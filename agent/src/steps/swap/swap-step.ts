@@ -15,7 +15,7 @@ export interface SwapObserved {
   /** Empty where nothing runs. */
   readonly active: readonly ActiveSwap[];
   readonly availableBytes: number;
-  /** undefined: absent. */
+  /** A character per byte; undefined: absent. */
   readonly fstab: string | undefined;
   readonly sources: BootSources;
   readonly memory: SwapMemory | undefined;
@@ -35,7 +35,7 @@ export const swapStep: Step<"swap", SwapObserved> = {
       isLive: host.isLive,
       active: host.isLive ? await host.swaps.list() : [],
       availableBytes: host.isLive ? await host.swaps.availableBytes() : 0,
-      fstab: (await host.files.read(FSTAB))?.toString("utf8"),
+      fstab: await readFstab(context),
       sources: await readBootSources(context),
       memory: readSwapMemory(await memory.get()),
     };
@@ -72,7 +72,7 @@ const live = (path: string, from: string, to: string, note = ""): Change => ({ p
 function offChanges(observed: SwapObserved): readonly Change[] {
   const misfit = misfitOf(observed);
   return [
-    ...swapLines(observed.fstab ?? "").map((line) => live(FSTAB, line.trim(), "", "kept behind a marker")),
+    ...swapLines(observed.fstab ?? "").map((line) => live(FSTAB, shown(line), "", "kept behind a marker")),
     ...observed.sources.units.map((unit) => live(unit, "may start", "masked")),
     ...(observed.sources.isZramConfigured ? [live(ZRAM_FILE, "makes zram devices", "none")] : []),
     ...observed.active.map(({ path, usedBytes }) => live(`swap ${path}`, `on, ${mebibytes(usedBytes)} used`, "off", misfit ?? "")),
@@ -83,7 +83,7 @@ function backChanges({ memory, fstab, isLive }: SwapObserved): readonly Change[]
   if (memory === undefined) return [];
   const marked = markedLines(fstab ?? "");
   return [
-    ...marked.map((line) => live(FSTAB, "", line.trim())),
+    ...marked.map((line) => live(FSTAB, "", shown(line))),
     ...memory.masked.map((unit) => live(unit, "masked", "may start")),
     ...(memory.isZramOurs ? [live(ZRAM_FILE, "none", "as before")] : []),
     ...memory.off.map(({ path }) => live(`swap ${path}`, "off", "on", isLive ? "" : "comes back with a boot")),
@@ -170,12 +170,21 @@ async function switchOn({ off }: SwapMemory, context: StepContext): Promise<void
   }
 }
 
+/** Its encoding is whatever its writer used: read and written as bytes, or a path that is no UTF-8 would mount no more. */
+async function readFstab({ host }: StepContext): Promise<string | undefined> {
+  return (await host.files.read(FSTAB))?.toString("latin1");
+}
+
+function shown(line: string): string {
+  return Buffer.from(line, "latin1").toString("utf8").trim();
+}
+
 /** Read again right before: whoever wrote it meanwhile wrote something worth keeping. */
 async function rewriteFstab(change: (text: string) => string, context: StepContext): Promise<void> {
   const { files } = context.host;
-  const text = (await files.read(FSTAB))?.toString("utf8");
+  const text = await readFstab(context);
   if (text === undefined || change(text) === text) return;
-  await files.write(FSTAB, change(text), (await files.stat(FSTAB))?.mode ?? 0o644);
+  await files.write(FSTAB, Buffer.from(change(text), "latin1"), (await files.stat(FSTAB))?.mode ?? 0o644);
   context.say(`rewrote the swap lines of ${FSTAB}`);
 }
 
