@@ -96,6 +96,8 @@ const INSIDE: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   userNamespaces: { idsPerPod: 33 },
 };
 const REMOVED: Readonly<Record<string, number>> = { "logging.sanitization": 24 };
+/** Known, but without effect in a drop-in, which the profile is from 1.30 on (kubernetes #126630, mended in 1.32 by #127421). */
+const IGNORED_BY: Readonly<Record<string, readonly number[]>> = { resolvConf: [30, 31] };
 
 /** Of any release: which one brought a signal is not told apart. */
 const SIGNALS =
@@ -114,6 +116,8 @@ const OWNED: Readonly<Record<string, string>> = {
   registerWithTaints: "set by kubeadm from taints of the kubeadm section",
   registerNode: "always true for a node that joins",
   staticPodPath: "set by kubeadm",
+  staticPodURL: "whoever answers there would run pods that the cluster does not know of",
+  staticPodURLHeader: "has no meaning without staticPodURL, which must not be set either",
   rotateCertificates: "set by kubeadm: without it a node falls out of its cluster",
 };
 
@@ -136,6 +140,10 @@ export function checkKubelet(configuration: Readonly<Record<string, unknown>>, m
     const owner = Object.hasOwn(OWNED, key) ? OWNED[key] : undefined;
     if (owner !== undefined) return [{ path: [key], message: "must not be set here", hint: owner }];
     if (value === null) return [{ path: [key], message: "has no value", hint: "leave it out" }];
+    if (minor !== undefined && Object.hasOwn(IGNORED_BY, key) && IGNORED_BY[key]?.includes(minor) === true) {
+      const hint = "remove it, or install another release of the kubelet";
+      return [{ path: [key], message: `is ignored by kubelet 1.${minor} in a drop-in`, hint }];
+    }
     const finding = checkRelease([key], firstRelease(key), undefined, minor, knownKeys);
     return finding === undefined ? checkInside([key], value, minor) : [finding];
   });

@@ -25,6 +25,13 @@ describe("fields of KubeletConfiguration", () => {
     ["toString", 20, "is no field of KubeletConfiguration"],
     ["maxParallelImagePulls", 30, "must not be set here"],
     ["rotateCertificates", 30, "must not be set here"],
+    ["staticPodURL", 28, "must not be set here"],
+    ["staticPodURLHeader", undefined, "must not be set here"],
+    ["resolvConf", 29, undefined],
+    ["resolvConf", 30, "is ignored by kubelet 1.30 in a drop-in"],
+    ["resolvConf", 31, "is ignored by kubelet 1.31 in a drop-in"],
+    ["resolvConf", 32, undefined],
+    ["resolvConf", undefined, undefined],
   ])("%s for 1.%s: %s", (key, minor, message) => {
     expect(checkKubelet({ [key]: 1 }, minor)[0]?.message).toBe(message);
   });
