@@ -71,6 +71,41 @@ describe("the kubelet step", () => {
     expect(await diff(profile)).toEqual([]);
   });
 
+  it("takes back what kubeadm has set from the patch, but nothing that a kubelet is broken without", async () => {
+    const { host, context, diff, apply, config } = machine("1.28.4", false);
+    const first = spec({ maxPods: 42, podPidsLimit: 100, evictionHard: { "memory.available": "50Mi" }, clusterDomain: "a.b" });
+    await apply(first);
+    host.files.put(
+      CONFIG_PATH,
+      `${BY_KUBEADM.replace("110", "42")}  memory.available: 50Mi\npodPidsLimit: 100\nclusterDomain: a.b\nsyncFrequency: 0s\n`,
+    );
+    expect(await diff(first)).toEqual([]);
+    await apply(spec({ maxPods: 50, syncFrequency: "1m" }));
+    expect(config()).toEqual({ ...tableOf(BY_KUBEADM), maxPods: 50, syncFrequency: "1m", clusterDomain: "a.b" });
+    await apply(kubeletStep.emptySpec);
+    const { maxPods: _, ...rest } = tableOf(BY_KUBEADM);
+    expect(config()).toEqual({ ...rest, syncFrequency: "0s", clusterDomain: "a.b" });
+    expect([await diff(kubeletStep.emptySpec), await context.memory.get()]).toEqual([[], undefined]);
+    expect(host.files.text(ORIGINALS_PATH)).toBeUndefined();
+  });
+
+  it("leaves what a node had of itself with the same value, wherever it is killed, and restarts nothing for it", async () => {
+    const same = spec({ maxPods: 110 });
+    const whole = machine("1.28.4", true);
+    await whole.apply(same);
+    expect(whole.host.effects.of("units.restart")).toEqual([]);
+    for (let kill = 0; kill <= whole.host.effects.all.length; kill += 1) {
+      const { host, apply, config } = machine("1.28.4", true);
+      host.effects.crashAfter(kill);
+      await apply(same).catch((error: unknown) => expect(error).toBeInstanceOf(FakeCrash));
+      host.effects.revive();
+      await apply(same);
+      await apply(kubeletStep.emptySpec);
+      expect(config()).toEqual(tableOf(BY_KUBEADM));
+      expect(host.files.paths).toEqual([KUBEADM_DROP_IN, CONFIG_PATH]);
+    }
+  });
+
   it("merges into the config.yaml of a node, restarts once, and puts back what leaves the plan", async () => {
     const { host, context, diff, apply, config } = machine("1.28.4", true);
     expect(await diff(profile)).toMatchObject([

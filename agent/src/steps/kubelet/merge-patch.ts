@@ -39,15 +39,44 @@ export function mergedConfiguration(present: PlainTable, wanted: PlainTable, ori
   return { table, originals: kept };
 }
 
-/** The file as it is and as it is to be; undefined: kubeadm has not written it, or it is no YAML. */
+/**
+ * What kubeadm itself writes into config.yaml, and a kubelet is broken without: when such a key came by the patch, what the cluster
+ * says instead is not known, and it stays.
+ */
+const BY_KUBEADM = [
+  "authentication",
+  "authorization",
+  "cgroupDriver",
+  "clusterDNS",
+  "clusterDomain",
+  "healthzBindAddress",
+  "healthzPort",
+  "resolvConf",
+];
+
+/** Pure. What kubeadm has set from our patch at the join: nobody has kept what it would have written without it. */
+export function patchedByKubeadm(present: PlainTable, patch: PlainTable, originals: Originals): Originals {
+  const known = new Set(originals.map(({ path }) => JSON.stringify(path)));
+  return leavesOf(patch)
+    .filter(({ path, value }) => isSamePlain(leafAt(present, path), value))
+    .filter(({ path }) => !known.has(JSON.stringify(path)) && !BY_KUBEADM.includes(path[0] ?? ""))
+    .map(({ path }) => ({ path }));
+}
+
+/**
+ * The file as it is and as it is to be; undefined: kubeadm has not written it, or it is no YAML.
+ * @param patch our patch as it lies there now
+ */
 export async function plannedMerge(
   wanted: PlainTable,
   context: Pick<StepContext, "host">,
+  patch: PlainTable = {},
 ): Promise<{ readonly text: string; readonly present: PlainTable; readonly merged: Merged; readonly isSame: boolean } | undefined> {
   const text = (await context.host.files.read(CONFIG_PATH))?.toString("utf8");
   const parsing = parseYamlTable(text ?? "");
   if (text === undefined || !parsing.ok) return undefined;
-  const merged = mergedConfiguration(parsing.table, wanted, await readOriginals(context));
+  const originals = await readOriginals(context);
+  const merged = mergedConfiguration(parsing.table, wanted, [...originals, ...patchedByKubeadm(parsing.table, patch, originals)]);
   return { text, present: parsing.table, merged, isSame: isSamePlain(parsing.table, merged.table) };
 }
 
@@ -57,8 +86,9 @@ export async function mergeKubeletPatch(context: StepContext): Promise<boolean> 
   const parsing = parseYamlTable(patch ?? "");
   if (patch === undefined || !parsing.ok) return false;
   const planned = await plannedMerge(parsing.table, context);
-  if (planned === undefined || planned.isSame) return false;
+  if (planned === undefined) return false;
   await writeOriginals(planned.merged.originals, context);
+  if (planned.isSame) return false;
   await context.host.files.write(CONFIG_PATH, formatYaml(planned.merged.table), 0o644);
   context.say(`merged ${PATCH_PATH} into ${CONFIG_PATH}`);
   return true;

@@ -4,7 +4,7 @@ import { KUBELET_UNIT } from "../kubeadm/places.ts";
 import { installedKubelet } from "../kubeadm/programs.ts";
 import type { KubernetesVersion } from "../kubeadm/versions.ts";
 import type { StepContext } from "../step.ts";
-import { formatYaml } from "../../format/yaml.ts";
+import { formatYaml, parseYamlTable } from "../../format/yaml.ts";
 import { isSamePlain, leafAt, type LeafPath, leavesOf } from "./leaves.ts";
 import { type FileSwap, type KubeletMemory, readMemory } from "./memory.ts";
 import { CONFIG_PATH, ORIGINALS_PATH, PATCH_PATH, plannedMerge } from "./merge-patch.ts";
@@ -83,14 +83,16 @@ async function compared(
     const before = await textOf(path, context);
     if (before !== after) swaps.push({ path, before, after });
   }
-  const planned = await plannedMerge(readsDropIns ? {} : wanted, context);
-  if (planned === undefined || planned.isSame) return { swaps, leaves: [] };
+  const patch = parseYamlTable((memory.files.includes(PATCH_PATH) ? await textOf(PATCH_PATH, context) : null) ?? "");
+  const planned = await plannedMerge(readsDropIns ? {} : wanted, context, patch.ok ? patch.table : {});
+  const isPatchSame = !swaps.some(({ path }) => path === PATCH_PATH);
+  if (planned === undefined || (planned.isSame && isPatchSame)) return { swaps, leaves: [] };
   const { merged, present } = planned;
+  // Before the patch: with a patch and no originals, its keys count as set by kubeadm.
   const originals = merged.originals.length === 0 ? null : `${JSON.stringify(merged.originals)}\n`;
-  swaps.push(
-    { path: ORIGINALS_PATH, before: await textOf(ORIGINALS_PATH, context), after: originals },
-    { path: CONFIG_PATH, before: planned.text, after: formatYaml(merged.table) },
-  );
+  swaps.unshift({ path: ORIGINALS_PATH, before: await textOf(ORIGINALS_PATH, context), after: originals });
+  if (planned.isSame) return { swaps, leaves: [] };
+  swaps.push({ path: CONFIG_PATH, before: planned.text, after: formatYaml(merged.table) });
   const paths = new Map([...leavesOf(merged.table), ...leavesOf(present)].map(({ path }) => [JSON.stringify(path), path]));
   const leaves = [...paths.values()].flatMap((path): readonly LeafChange[] => {
     const [from, to] = [leafAt(present, path), leafAt(merged.table, path)];
