@@ -82,6 +82,21 @@ export interface BootstrapTokenRecord {
   readonly reportedBefore: readonly string[];
 }
 
+/**
+ * That a bootstrap token was minted for a node while its cluster had no Node of that name: the one that appears there came by the token. Outlives the
+ * token, for the Node may be seen later.
+ */
+export interface ExpectedNodeRecord {
+  readonly nodeId: string;
+  /** metadata.name of the Cluster. */
+  readonly cluster: string;
+  /** metadata.uid of the Cluster. */
+  readonly adoption: string;
+  /** Of the Node. */
+  readonly nodeName: string;
+  readonly mintedAtMs: number;
+}
+
 /** A value encrypted with AES-256-GCM under the key file; bound to the key it is stored under. Binary as base64. */
 export interface SealedSecret {
   /** Which key file opens it. */

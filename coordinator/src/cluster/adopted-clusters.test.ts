@@ -8,7 +8,7 @@ import { FakeClusterApi } from "./fake-cluster-api.ts";
 import { base64, testCertificate, testKubeconfig } from "./kubeconfig-fixture.ts";
 
 const A = "aaaaaaaaaa";
-const OURS = { labels: { "drover.dev/node-set": "web" } };
+const OURS = { labels: { "drover.dev/node-set": "web" }, annotations: { "drover.dev/node": A } };
 const otherAuthority = await testCertificate(true);
 
 describe("an adopted cluster", () => {

@@ -7,7 +7,7 @@ import { kubernetesNodeName } from "@drover/api";
 import { type Clock, type Log, type Random, Secret } from "@drover/lifecycle";
 import { auditOperation } from "../audit/audit.ts";
 import type { FleetView } from "../fleet/fleet.ts";
-import type { BootstrapTokenRecord, DesiredNode } from "../records.ts";
+import type { BootstrapTokenRecord, DesiredNode, ExpectedNodeRecord } from "../records.ts";
 import { type Refusal, refuse } from "../refusal.ts";
 import type { Catalog } from "../resources/catalog.ts";
 import { keys } from "../store/keys.ts";
@@ -170,7 +170,7 @@ export class BootstrapTokens {
 
   /** kubeadm joins under no name that is Ready in the cluster: what this node left there before it was reset goes first; what is not its own stays. */
   async #clearNodeName(
-    { desired: { nodeId }, join, nodeName }: Planned,
+    { desired: { nodeId }, join, nodeName, adoption }: Planned,
     api: ClusterApi,
     signal: AbortSignal,
   ): Promise<Refusal | undefined> {
@@ -178,7 +178,8 @@ export class BootstrapTokens {
     const existing = await api.node(nodeName, signal);
     if (existing === undefined) return undefined;
     const { cluster } = join.spec;
-    if (!isOurs(existing, nodeId)) {
+    const expected = [...this.#parts.catalog.expectedNodes.values()].map(({ value }) => value);
+    if (!isOurs(existing, nodeId, adoption, expected)) {
       const whose = existing.annotations[NODE_MARK] === undefined ? "nobody's of ours" : `node ${existing.annotations[NODE_MARK]}'s`;
       return refuse(
         "NodeNameTaken",
@@ -191,7 +192,7 @@ export class BootstrapTokens {
   }
 
   /** undefined: the id is taken. */
-  async #record({ desired, join }: Planned): Promise<BootstrapTokenRecord | undefined> {
+  async #record({ desired, join, nodeName, adoption }: Planned): Promise<BootstrapTokenRecord | undefined> {
     const { store, catalog, fleet, clock, random } = this.#parts;
     const { nodeId, planEpoch, generation } = desired;
     const { cluster } = join.spec;
@@ -203,7 +204,12 @@ export class BootstrapTokens {
     const target = `Node/${catalog.nodeRecords.get(nodeId)?.value.name ?? nodeId}`;
     const message = `token ${tokenId} of Cluster/${cluster}, generation ${generation}`;
     const audit = { atMs: mintedAtMs, actor: `node:${nodeId}`, action: "MintBootstrapToken", target, outcome: "ok", message } as const;
-    const committed = await store.commit([putJson(keys.bootstrapToken(tokenId), record, 0), auditOperation(audit, random)]);
+    const expected: ExpectedNodeRecord = { nodeId, cluster, adoption, nodeName, mintedAtMs };
+    const committed = await store.commit([
+      putJson(keys.bootstrapToken(tokenId), record, 0),
+      putJson(keys.expectedNode(nodeId), expected),
+      auditOperation(audit, random),
+    ]);
     return committed.ok ? record : undefined;
   }
 

@@ -48,6 +48,8 @@ export class ClusterWatch {
   /** Nodes that are joining, or did and are not Ready yet: until when they are waited for. */
   readonly #settling = new Map<string, number>();
   readonly #readySinceMs = new Map<string, number>();
+  /** By node id: the uid of the Node that it claims without proof, told once. */
+  readonly #unclaimed = new Map<string, string>();
   #failure: { readonly reason: string; readonly message: string } | undefined;
   #failuresInRow = 0;
   #lastListMs: number | undefined;
@@ -185,27 +187,39 @@ export class ClusterWatch {
   }
 
   #take(members: readonly Member[], listed: readonly ClusterNode[]): void {
-    const { cluster, clock } = this.#parts;
+    const { cluster, catalog, clock } = this.#parts;
     const byName = new Map(listed.map((node) => [node.name, node]));
     const before = new Map([...this.#nodes.keys()].map((nodeId) => [nodeId, this.nodeOf(nodeId)]));
     this.#failure = undefined;
     this.#failuresInRow = 0;
     this.#lastListMs = clock.monotonicMs();
     this.#nodes = new Map();
+    const adoption = catalog.objects("Cluster").get(cluster)?.value.metadata.uid ?? "";
+    const expected = [...catalog.expectedNodes.values()].map(({ value }) => value).filter((record) => record.adoption === adoption);
     for (const { nodeId, nodeName } of members) {
       const node = byName.get(nodeName);
-      if (node === undefined || !this.#isMembers(node, nodeId)) continue;
+      if (node === undefined) continue;
+      if (!isOurs(node, nodeId, adoption, expected)) {
+        this.#tellUnclaimed(node, nodeId);
+        continue;
+      }
       const { ready, reason, message, kubeletVersion } = node;
       this.#nodes.set(nodeId, { cluster, nodeName, ready, reason, message, kubeletVersion });
     }
     this.#tellChanges(before);
   }
 
-  /** A Node that nobody has marked is the member's when the member says that it joined. */
-  #isMembers(node: ClusterNode, nodeId: string): boolean {
-    if (isOurs(node, nodeId)) return true;
-    const conditions = this.#parts.fleet.node(nodeId)?.conditions ?? [];
-    return node.annotations[NODE_MARK] === undefined && conditions.some(({ type, status }) => type === JOINED && status === "True");
+  /** A machine that says it joined as a Node to which no token of ours led, as one that was joined by hand: a person must say that this is true. */
+  #tellUnclaimed(node: ClusterNode, nodeId: string): void {
+    const { cluster, fleet, log } = this.#parts;
+    const conditions = fleet.node(nodeId)?.conditions ?? [];
+    if (node.annotations[NODE_MARK] !== undefined || this.#unclaimed.get(nodeId) === node.uid) return;
+    if (!conditions.some(({ type, status }) => type === JOINED && status === "True")) return;
+    this.#unclaimed.set(nodeId, node.uid);
+    log.warn(
+      { cluster, node: nodeId, kubernetesNode: node.name },
+      `a machine says that it is a Node which did not come by a token of ours; if it is: kubectl annotate node ${node.name} ${NODE_MARK}=${nodeId}`,
+    );
   }
 
   #failed(reason: string, message: string): void {

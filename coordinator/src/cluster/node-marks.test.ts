@@ -61,14 +61,32 @@ describe("labels and taints of a Node", () => {
   });
 
   it("tell whose a Node is", () => {
-    const api = new FakeClusterApi();
-    const whose = (given: Partial<ClusterNode>): boolean => {
+    const [A, B] = ["aaaaaaaaaa", "bbbbbbbbbb"];
+    const label = { "drover.dev/node-set": "web" };
+    const expected = (nodeId: string, mintedAtMs = 1, nodeName = "n", adoption = "uid") => ({
+      nodeId,
+      mintedAtMs,
+      nodeName,
+      adoption,
+      cluster: "prod",
+    });
+    const whose = (given: Partial<ClusterNode>, ...records: ReturnType<typeof expected>[]): boolean => {
+      const api = new FakeClusterApi();
       api.putNode("n", given);
-      return isOurs(api.stored.get("n")!, "aaaaaaaaaa");
+      return isOurs(api.stored.get("n")!, A, "uid", records);
     };
-    expect(whose({})).toBe(false);
-    expect(whose({ labels: { "drover.dev/node-set": "web" } })).toBe(true);
-    expect(whose({ labels: { "drover.dev/node-set": "web" }, annotations: { "drover.dev/node": "bbbbbbbbbb" } })).toBe(false);
-    expect(whose({ annotations: { "drover.dev/node": "aaaaaaaaaa" } })).toBe(true);
+    expect(whose({ annotations: { "drover.dev/node": A } })).toBe(true);
+    expect(whose({ labels: label, annotations: { "drover.dev/node": B } }, expected(A))).toBe(false);
+    expect(whose({ labels: label })).toBe(false);
+    expect(whose({ labels: label }, expected(A))).toBe(true);
+    expect(whose({}, expected(A))).toBe(false);
+    expect(whose({ labels: label }, expected(A, 1, "m"))).toBe(false);
+    expect(whose({ labels: label }, expected(A, 1, "n", "of another adoption"))).toBe(false);
+    expect(whose({ labels: label }, expected(A, 1), expected(B, 2))).toBe(false);
+    expect(whose({ labels: label }, expected(A, 2), expected(B, 1))).toBe(true);
+    for (const key of ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"]) {
+      expect(whose({ labels: { ...label, [key]: "" } }, expected(A))).toBe(false);
+      expect(whose({ labels: label, taints: [{ key, value: "", effect: "NoSchedule" }] }, expected(A))).toBe(false);
+    }
   });
 });

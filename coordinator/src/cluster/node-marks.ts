@@ -1,15 +1,32 @@
 /** Labels and taints of a Node that a plan names, against those it has: only what is ours is changed. What is ours an annotation on the Node remembers. Pure. */
 import { NODE_SET_LABEL } from "@drover/api";
 import type { KubeadmSpec } from "@drover/proto";
+import type { ExpectedNodeRecord } from "../records.ts";
 import { type ClusterNode, type ClusterTaint, MANAGED_ANNOTATION, NODE_MARK, type NodePatch } from "./cluster-api.ts";
 
 /** Kubernetes' own taints, set by what goes on at the node. */
 const KUBERNETES_TAINTS = ["node.kubernetes.io/", "node.cloudprovider.kubernetes.io/"];
 
-/** A Node that another machine of ours joined as says so; one that joined just now has only the label that kubeadm gave it. */
-export function isOurs({ annotations, labels }: ClusterNode, nodeId: string): boolean {
-  const marked = annotations[NODE_MARK];
-  return marked === undefined ? labels[NODE_SET_LABEL] !== undefined : marked === nodeId;
+const CONTROL_PLANE_ROLES = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
+
+/**
+ * Whether the machine joined as this Node. What a machine says of itself, its hostname for one, proves nothing: a Node says so, or it came by a token
+ * that was minted for the machine under this very name, has the label that kubeadm gave it, and is no control plane.
+ */
+export function isOurs(node: ClusterNode, nodeId: string, adoption: string, expected: Iterable<ExpectedNodeRecord>): boolean {
+  const marked = node.annotations[NODE_MARK];
+  if (marked !== undefined) return marked === nodeId;
+  if (node.labels[NODE_SET_LABEL] === undefined || isControlPlane(node)) return false;
+  let last: ExpectedNodeRecord | undefined;
+  for (const record of expected) {
+    if (record.nodeName !== node.name || record.adoption !== adoption) continue;
+    if (last === undefined || record.mintedAtMs > last.mintedAtMs) last = record;
+  }
+  return last?.nodeId === nodeId;
+}
+
+function isControlPlane({ labels, taints }: ClusterNode): boolean {
+  return CONTROL_PLANE_ROLES.some((role) => labels[role] !== undefined || taints.some(({ key }) => key === role));
 }
 
 /** undefined: nothing is to be done. */

@@ -3,7 +3,15 @@
  * Writers commit with the revisions found here; whoever was stale loses and looks again.
  */
 import type { Cluster, DroverObject, ImageLock, JoinToken, Kind, Node, NodeProfile, NodeSet, Rollout } from "@drover/api";
-import type { BootstrapTokenRecord, DesiredNode, JoinTokenRecord, NodeRecord, OperatorRecord, RestoredRecord } from "../records.ts";
+import type {
+  BootstrapTokenRecord,
+  DesiredNode,
+  ExpectedNodeRecord,
+  JoinTokenRecord,
+  NodeRecord,
+  OperatorRecord,
+  RestoredRecord,
+} from "../records.ts";
 import { keys } from "../store/keys.ts";
 import type { Store, StoreEntry } from "../store/store.ts";
 import { readJson } from "../store/values.ts";
@@ -29,7 +37,16 @@ export interface CatalogChange {
   readonly isDeleted: boolean;
 }
 
-const PREFIXES = ["objects/", keys.nodes, keys.allDesired, keys.joinTokens, keys.bootstrapTokens, keys.operators, keys.coordinator];
+const PREFIXES = [
+  "objects/",
+  keys.nodes,
+  keys.allDesired,
+  keys.joinTokens,
+  keys.bootstrapTokens,
+  keys.expectedNodes,
+  keys.operators,
+  keys.coordinator,
+];
 const HISTORY_LENGTH = 10_000;
 
 export class Catalog {
@@ -72,6 +89,10 @@ export class Catalog {
 
   get bootstrapTokens(): ReadonlyMap<string, Stored<BootstrapTokenRecord>> {
     return this.#map(keys.bootstrapTokens) as ReadonlyMap<string, Stored<BootstrapTokenRecord>>;
+  }
+
+  get expectedNodes(): ReadonlyMap<string, Stored<ExpectedNodeRecord>> {
+    return this.#map(keys.expectedNodes) as ReadonlyMap<string, Stored<ExpectedNodeRecord>>;
   }
 
   get operators(): ReadonlyMap<string, Stored<OperatorRecord>> {

@@ -104,6 +104,7 @@ function belongings(catalog: Catalog, object: DroverObject): StoreOperation[] {
     return [
       { type: "delete", key: keys.node(nodeId), expectedRevision: record.revision },
       { type: "delete", key: keys.desired(nodeId) },
+      { type: "delete", key: keys.expectedNode(nodeId) },
     ];
   }
   if (object.kind === "Cluster") return [{ type: "delete", key: keys.secret("kubeconfig", object.metadata.name) }];

@@ -21,6 +21,9 @@ export const keys = {
   /** BootstrapTokenRecord by the token's public half: tokens that may be in a cluster. */
   bootstrapToken: (tokenId: string): string => `bootstraptokens/${tokenId}`,
   bootstrapTokens: "bootstraptokens/",
+  /** ExpectedNodeRecord by node id: as whom it was let into a cluster last. */
+  expectedNode: (nodeId: string): string => `expectednodes/${nodeId}`,
+  expectedNodes: "expectednodes/",
   /** AuditRecord; newest last. */
   audit: (atMs: number, unique: string): string => `audit/${String(atMs).padStart(15, "0")}-${unique}`,
   audits: "audit/",
