@@ -1,91 +1,10 @@
-import { Secret, VirtualClock } from "@drover/lifecycle";
-import { Impact, KubeadmSpec } from "@drover/proto";
+import { Impact } from "@drover/proto";
 import { describe, expect, it } from "vitest";
-import { FakeCrash, fakeHost, type FakeHost, fakeStepContext, FakeStepMemory } from "../../fake/index.ts";
-import type { TransientUnit } from "../../host/transient-units-port.ts";
-import { StepError } from "../step.ts";
-import { CA_HASH, CA_PEM, NODE_PEM, OTHER_CA_PEM } from "./test-certificates.ts";
+import { FakeCrash, type FakeHost } from "../../fake/index.ts";
+import { becomeNode, CNI, failureOf, kubeadm, machine, spec, TOKEN } from "./kubeadm-fixture.ts";
 import { kubeadmStep } from "./kubeadm-step.ts";
-import { API_SERVER_MANIFEST, CLIENT_CERTIFICATE, JOIN_CONFIG_PATH, KUBELET_KUBECONFIG, KUBELET_UNIT } from "./places.ts";
-
-const TOKEN = "abcdef.0123456789abcdef";
-const CNI = "/etc/cni/net.d";
-const spec = (parts: Partial<KubeadmSpec> = {}): KubeadmSpec =>
-  KubeadmSpec.create({ cluster: "prod", endpoint: "10.0.0.1:6443", caCertHashes: [CA_HASH], nodeName: "web-1", ...parts });
-
-function kubeconfigOf(pem: string): string {
-  const ca = Buffer.from(pem).toString("base64");
-  return `apiVersion: v1\nkind: Config\nclusters:\n- cluster:\n    certificate-authority-data: ${ca}\n    server: https://10.0.0.1:6443\n  name: default-cluster\n`;
-}
-
-function becomeNode(host: FakeHost, pem = CA_PEM): void {
-  host.files.put(KUBELET_KUBECONFIG, kubeconfigOf(pem));
-  host.files.put(CLIENT_CERTIFICATE, { linkTo: "/var/lib/kubelet/pki/kubelet-client-2026.pem" });
-  host.files.put("/var/lib/kubelet/pki/kubelet-client-2026.pem", NODE_PEM);
-  host.files.put("/var/lib/kubelet/config.yaml", "kind: KubeletConfiguration\n");
-  host.files.put("/etc/kubernetes/pki/ca.crt", pem);
-  host.units.setActive(KUBELET_UNIT, true);
-}
-
-/** kubeadm of 1.20 as far as the step sees it; reset forgets the same things as the real one. */
-function kubeadm(order: TransientUnit, host: FakeHost) {
-  if (order.args[0] === "reset") {
-    for (const path of host.files.paths) if (path.startsWith("/etc/kubernetes/") && !path.includes("manifests")) host.files.drop(path);
-    return { exitCode: 0, output: "[reset] Deleting files\n" };
-  }
-  if (!(host.files.text(JOIN_CONFIG_PATH) ?? "").includes(TOKEN)) return { exitCode: 1, output: "error: no configuration\n" };
-  becomeNode(host);
-  host.files.put(`${CNI}/10-flannel.conflist`, "{}");
-  return { exitCode: 0, output: "[preflight] Running pre-flight checks\n[kubelet-start] Starting the kubelet\n" };
-}
-
-function machine(onTransientStart: typeof kubeadm | (() => undefined) = kubeadm) {
-  const clock = new VirtualClock();
-  const host = fakeHost({
-    onTransientStart,
-    files: { [`${CNI}/05-mine.conf`]: "{}", "/etc/kubernetes/README": "" },
-    programs: {
-      "/usr/bin/kubeadm": () => ({ stdout: "v1.20.2\n" }),
-      "/usr/bin/kubelet": () => ({ stdout: "Kubernetes v1.20.2\n" }),
-    },
-  });
-  host.files.drop("/etc/kubernetes/README");
-  const memory = new FakeStepMemory(host);
-  let asked = 0;
-  const credentials = {
-    bootstrapToken: () => {
-      asked += 1;
-      return Promise.resolve(new Secret(TOKEN));
-    },
-  };
-  const context = fakeStepContext(host, { clock, memory, credentials });
-  const observe = (wanted: KubeadmSpec) => kubeadmStep.observe(wanted, context);
-  const diff = async (wanted: KubeadmSpec) => kubeadmStep.diff(wanted, await observe(wanted));
-  const refuse = async (wanted: KubeadmSpec) => kubeadmStep.refuse(wanted, await observe(wanted));
-  const joined = async (wanted: KubeadmSpec) => kubeadmStep.conditions(wanted, await observe(wanted))[0];
-  const apply = async (wanted: KubeadmSpec, signal = context.signal) =>
-    whileTimePasses(clock, kubeadmStep.apply(wanted, await diff(wanted), { ...context, signal }));
-  return { host, clock, context, memory, observe, diff, refuse, joined, apply, asked: () => asked };
-}
-
-async function whileTimePasses<T>(clock: VirtualClock, work: Promise<T>): Promise<T> {
-  const state = { isOver: false };
-  const over = work.finally(() => {
-    state.isOver = true;
-  });
-  over.catch(() => undefined);
-  while (!state.isOver) await clock.advance(100);
-  return over;
-}
-
-async function failureOf(work: Promise<unknown>): Promise<StepError> {
-  const error = await work.then(
-    () => undefined,
-    (failure: unknown) => failure,
-  );
-  expect(error).toBeInstanceOf(StepError);
-  return error as StepError;
-}
+import { API_SERVER_MANIFEST, JOIN_CONFIG_PATH, KUBELET_KUBECONFIG, KUBELET_UNIT } from "./places.ts";
+import { CA_PEM, OTHER_CA_PEM } from "./test-certificates.ts";
 
 const joins = (host: FakeHost): number => host.effects.of("transientUnits.start").filter(({ value }) => value.includes(" join ")).length;
 

@@ -4,7 +4,7 @@
  */
 import { KubeadmSpec } from "@drover/proto";
 import { type Step, type StepContext, StepError } from "../step.ts";
-import { join, settle } from "./join.ts";
+import { join, mustBeReady, settle } from "./join.ts";
 import { readMemory } from "./memory.ts";
 import { joinedCondition, kubeadmChanges, refuseKubeadm, wayTo } from "./membership.ts";
 import { type KubeadmObserved, observeKubeadm } from "./observed.ts";
@@ -41,6 +41,8 @@ async function go(spec: KubeadmSpec, observed: KubeadmObserved, context: StepCon
       await reset(spec, observed.memory, context);
       return context.memory.set(undefined);
     case "rejoin":
+      // A node that works is not given up for what can be known beforehand to fail.
+      await mustBeReady(context);
       context.say(`leaving the cluster first: ${way.why}`);
       return join(spec, await reset(spec, observed.memory, context), context);
     case "join":

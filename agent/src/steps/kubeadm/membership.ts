@@ -1,43 +1,62 @@
 /** What must be done so that the machine is a node of the cluster of its spec, and of no other. Pure. */
 import { type Change, Impact, type KubeadmSpec } from "@drover/proto";
 import type { Refusal, StepCondition } from "../step.ts";
-import type { KubeadmObserved } from "./observed.ts";
+import type { Member } from "./memory.ts";
+import { type FoundMembership, isOf, type KubeadmObserved } from "./observed.ts";
+import { KUBELET_CONFIG, KUBELET_UNIT, MANIFESTS_DIRECTORY } from "./places.ts";
 
 export type Way =
   | { readonly kind: "nothing" }
   | { readonly kind: "start-kubelet" }
-  /** A half-joined machine runs nothing that would be lost. */
+  /** A machine half joined by us runs nothing that would be lost. */
   | { readonly kind: "join"; readonly isCleanedFirst: boolean }
   | { readonly kind: "rejoin"; readonly why: string }
   | { readonly kind: "leave" };
 
 /** Of what is not refused, once no kubeadm is under way. */
 export function wayTo(spec: KubeadmSpec, { found, memory, isKubeletActive }: KubeadmObserved): Way {
-  if (spec.cluster === "") return memory.member === undefined || found.kind === "none" ? { kind: "nothing" } : { kind: "leave" };
+  const joined = memory.member === undefined || !isNodeOf(found, memory.member) ? undefined : memory.member;
+  const isHalfOurs = found.kind === "half" && memory.begun !== undefined && isNodeOf(found, memory.begun);
+  if (spec.cluster === "") return joined === undefined && !isHalfOurs ? { kind: "nothing" } : { kind: "leave" };
   if (found.kind === "none") return { kind: "join", isCleanedFirst: false };
-  if (found.kind === "half") return { kind: "join", isCleanedFirst: true };
+  if (isHalfOurs || (found.kind === "half" && memory.job?.kind === "reset")) return { kind: "join", isCleanedFirst: true };
+  if (found.kind === "half") {
+    if (joined === undefined) return { kind: "nothing" };
+    return { kind: "rejoin", why: `it is not whole any more, there is only ${found.left.join(", ")}` };
+  }
   if (!isOf(found.caHash, spec.caCertHashes)) return { kind: "rejoin", why: "it is a node of another cluster, which Drover joined" };
-  const rejoin = memory.member?.rejoin ?? 0;
+  const rejoin = joined?.rejoin ?? 0;
   if (rejoin < spec.rejoin) return { kind: "rejoin", why: "an operator asked for it" };
-  const name = memory.member?.nodeName ?? "";
+  const name = joined?.nodeName ?? "";
   if (name !== "" && spec.nodeName !== "" && name !== spec.nodeName) {
     return { kind: "rejoin", why: `the Node is named ${name} and is to be ${spec.nodeName}` };
   }
   return isKubeletActive ? { kind: "nothing" } : { kind: "start-kubelet" };
 }
 
+/** What is found bears the CA of the cluster that we joined; a half join may have none yet, a node without a readable one may be anybody's. */
+function isNodeOf(found: FoundMembership, { caCertHashes }: Member): boolean {
+  if (found.kind === "none") return false;
+  return isOf(found.caHash, caCertHashes) || (found.kind === "half" && found.caHash === undefined);
+}
+
 export function refuseKubeadm(spec: KubeadmSpec, observed: KubeadmObserved): Refusal | undefined {
   const { found, memory, isControlPlane, isLive } = observed;
   if (!isLive) return { reason: "NotLive", message: "a machine joins a cluster when it runs; this is an image" };
-  if (spec.cluster === "" && memory.member === undefined) return undefined;
+  const isUnsettled = memory.job !== undefined || memory.failure !== undefined;
+  if (spec.cluster === "" && memory.member === undefined && memory.begun === undefined && !isUnsettled) return undefined;
   if (isControlPlane) {
-    const message = "this machine runs a control plane (there is a kube-apiserver manifest), which is never joined or reset by a plan";
+    const message =
+      "this machine runs a control plane (there is a manifest of kube-apiserver or etcd), which is never joined or reset by a plan";
     return { reason: "ControlPlaneNode", message };
   }
   if (spec.cluster === "") return undefined;
   if (spec.endpoint === "" || spec.caCertHashes.length === 0) {
     return { reason: "IncompleteSpec", message: `the plan tells no endpoint or no CA hash of cluster ${spec.cluster}` };
   }
+  // What is under way or failed is ours, and what there is of it is told by settling it.
+  if (isUnsettled) return undefined;
+  if (found.kind !== "node" && wayTo(spec, observed).kind !== "rejoin") return refuseUnjoined(observed);
   if (found.kind !== "node" || isOf(found.caHash, spec.caCertHashes) || isOf(found.caHash, memory.member?.caCertHashes ?? [])) {
     return undefined;
   }
@@ -45,6 +64,25 @@ export function refuseKubeadm(spec: KubeadmSpec, observed: KubeadmObserved): Ref
     `this machine is a node of another cluster than ${spec.cluster} (its CA is ${found.caHash ?? "unreadable"}), and Drover did not ` +
     "join it: take it out of that cluster by hand (drain, kubeadm reset), or leave it there";
   return { reason: "JoinedToAnotherCluster", message };
+}
+
+/** A failed join is reset, which takes away all that a kubelet runs and has: so nothing of it may be there before. */
+function refuseUnjoined({ found, memory, staticPods, isKubeletActive, isKubeletConfigured }: KubeadmObserved): Refusal | undefined {
+  if (found.kind === "half" && (memory.begun === undefined || !isNodeOf(found, memory.begun))) {
+    const message =
+      `this machine looks like a node, but not as kubeadm leaves one (there is ${found.left.join(", ")}), and no join of Drover left ` +
+      "that: make it whole, or take it back by hand (kubeadm reset)";
+    return { reason: "HalfJoinedNotByUs", message };
+  }
+  if (staticPods.length > 0) {
+    const message = `there is ${staticPods.slice(0, 3).join(", ")} in ${MANIFESTS_DIRECTORY}: a join that fails would take static pods away; remove them first`;
+    return { reason: "StaticPodsPresent", message };
+  }
+  if (memory.begun === undefined && isKubeletActive && isKubeletConfigured) {
+    const message = `${KUBELET_UNIT} runs with a configuration of its own and for no cluster: stop it and remove ${KUBELET_CONFIG} first`;
+    return { reason: "KubeletInUse", message };
+  }
+  return undefined;
 }
 
 export function kubeadmChanges(spec: KubeadmSpec, observed: KubeadmObserved): readonly Change[] {
@@ -110,8 +148,4 @@ function nameOf(spec: KubeadmSpec, { found, memory }: KubeadmObserved): string {
   if (found.kind === "half") return "half joined";
   if (isOf(found.caHash, memory.member?.caCertHashes ?? [])) return memory.member?.cluster ?? "";
   return isOf(found.caHash, spec.caCertHashes) ? spec.cluster : "another cluster";
-}
-
-function isOf(caHash: string | undefined, hashes: readonly string[]): boolean {
-  return caHash !== undefined && hashes.includes(caHash);
 }

@@ -8,9 +8,12 @@ import {
   API_SERVER_MANIFEST,
   BOOTSTRAP_KUBECONFIG,
   CLIENT_CERTIFICATE,
+  ETCD_MANIFEST,
   JOIN_CONFIG_PATH,
+  KUBELET_CONFIG,
   KUBELET_KUBECONFIG,
   KUBELET_UNIT,
+  MANIFESTS_DIRECTORY,
 } from "./places.ts";
 
 export interface KubeadmObserved {
@@ -19,16 +22,25 @@ export interface KubeadmObserved {
   readonly found: FoundMembership;
   readonly isKubeletActive: boolean;
   readonly isControlPlane: boolean;
+  /** Pods that the kubelet runs by files, of whichever cluster or of none. */
+  readonly staticPods: readonly string[];
+  /** The kubelet has its configuration. */
+  readonly isKubeletConfigured: boolean;
   /** The file with a bootstrap token is there. */
   readonly isConfigLeft: boolean;
 }
 
 export type FoundMembership =
   | { readonly kind: "none" }
-  /** Joined half: no cluster has this machine as its node. */
-  | { readonly kind: "half"; readonly left: readonly string[] }
-  /** caHash as in caCertHashes; undefined: no CA could be read. nodeName as the client certificate tells it. */
-  | { readonly kind: "node"; readonly caHash: string | undefined; readonly nodeName: string | undefined };
+  /** Not whole as kubeadm leaves a node: a join that did not end, or a node that was made another way. */
+  | { readonly kind: "half"; readonly left: readonly string[]; readonly caHash: string | undefined }
+  /** caHash as in caCertHashes; undefined: no CA could be read. nodeName and nodeKey as the client certificate tells them. */
+  | {
+      readonly kind: "node";
+      readonly caHash: string | undefined;
+      readonly nodeName: string | undefined;
+      readonly nodeKey: string | undefined;
+    };
 
 export async function observeKubeadm(_spec: KubeadmSpec, context: StepContext): Promise<KubeadmObserved> {
   const { host, signal } = context;
@@ -37,9 +49,17 @@ export async function observeKubeadm(_spec: KubeadmSpec, context: StepContext): 
     memory: readMemory(await context.memory.get()),
     found: await findMembership(context),
     isKubeletActive: host.isLive && (await host.units.isActive(KUBELET_UNIT, signal)),
-    isControlPlane: (await host.files.stat(API_SERVER_MANIFEST)) !== undefined,
+    isControlPlane: await isControlPlane(context),
+    staticPods: (await host.files.list(MANIFESTS_DIRECTORY)).filter((name) => !name.startsWith(".")),
+    isKubeletConfigured: (await host.files.stat(KUBELET_CONFIG)) !== undefined,
     isConfigLeft: host.isLive && (await host.files.stat(JOIN_CONFIG_PATH)) !== undefined,
   };
+}
+
+/** An etcd alone is one too: the members of an external one run by static pods. */
+export async function isControlPlane({ host }: Pick<StepContext, "host">): Promise<boolean> {
+  for (const path of [API_SERVER_MANIFEST, ETCD_MANIFEST]) if ((await host.files.stat(path)) !== undefined) return true;
+  return false;
 }
 
 /** With the bootstrap kubeconfig still there, or without a client certificate, the kubelet has not become a node yet. */
@@ -49,14 +69,16 @@ export async function findMembership({ host }: Pick<StepContext, "host">): Promi
   const hasBootstrap = (await host.files.stat(BOOTSTRAP_KUBECONFIG)) !== undefined;
   if (kubeconfig !== undefined && certificate !== undefined && !hasBootstrap) {
     const name = commonName(certificate)?.replace(/^system:node:/, "");
-    return { kind: "node", caHash: await caHashOf(kubeconfig, host), nodeName: name };
+    return { kind: "node", caHash: await caHashOf(kubeconfig, host), nodeName: name, nodeKey: publicKeyHash(certificate) };
   }
   const left = [
     ...(kubeconfig === undefined ? [] : [KUBELET_KUBECONFIG]),
     ...(hasBootstrap ? [BOOTSTRAP_KUBECONFIG] : []),
     ...(certificate === undefined ? [] : [CLIENT_CERTIFICATE]),
   ];
-  return left.length === 0 ? { kind: "none" } : { kind: "half", left };
+  if (left.length === 0) return { kind: "none" };
+  const told = kubeconfig ?? (await host.files.read(BOOTSTRAP_KUBECONFIG))?.toString("utf8") ?? "";
+  return { kind: "half", left, caHash: await caHashOf(told, host) };
 }
 
 /** The kubelet keeps a link to its newest certificate. */
@@ -79,4 +101,8 @@ async function caHashOf(kubeconfig: string, host: StepContext["host"]): Promise<
   const path = cluster["certificate-authority"];
   if (typeof path !== "string" || !path.startsWith("/")) return undefined;
   return publicKeyHash((await host.files.read(path))?.toString("utf8") ?? "");
+}
+
+export function isOf(caHash: string | undefined, hashes: readonly string[]): boolean {
+  return caHash !== undefined && hashes.includes(caHash);
 }

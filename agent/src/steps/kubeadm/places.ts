@@ -6,7 +6,10 @@ export const CNI_DIRECTORY = "/etc/cni/net.d";
 export const KUBELET_KUBECONFIG = "/etc/kubernetes/kubelet.conf";
 export const BOOTSTRAP_KUBECONFIG = "/etc/kubernetes/bootstrap-kubelet.conf";
 export const CLIENT_CERTIFICATE = `${KUBELET_DIRECTORY}/pki/kubelet-client-current.pem`;
-export const API_SERVER_MANIFEST = "/etc/kubernetes/manifests/kube-apiserver.yaml";
+export const KUBELET_CONFIG = `${KUBELET_DIRECTORY}/config.yaml`;
+export const MANIFESTS_DIRECTORY = "/etc/kubernetes/manifests";
+export const API_SERVER_MANIFEST = `${MANIFESTS_DIRECTORY}/kube-apiserver.yaml`;
+export const ETCD_MANIFEST = `${MANIFESTS_DIRECTORY}/etcd.yaml`;
 /** Of a worker. */
 export const BOOTSTRAP_FILES = [KUBELET_KUBECONFIG, BOOTSTRAP_KUBECONFIG, "/etc/kubernetes/pki/ca.crt"] as const;
 

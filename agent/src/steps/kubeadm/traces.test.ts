@@ -71,8 +71,8 @@ describe("rules of iptables", () => {
 describe("what a node leaves", () => {
   it("is CNI configuration that was not there before the join, or of a known plugin where nobody knows", () => {
     const names = ["05-mine.conf", "10-calico.conflist", "calico-kubeconfig", "10-flannel.conflist", "99-loopback.conf"];
-    expect(ownCniFiles(names, { cniFiles: ["05-mine.conf", "99-loopback.conf"], links: [] })).toEqual(names.slice(1, 4));
-    expect(ownCniFiles(names, { cniFiles: names, links: [] })).toEqual([]);
+    expect(ownCniFiles(names, { clusterFiles: [], cniFiles: ["05-mine.conf", "99-loopback.conf"], links: [] })).toEqual(names.slice(1, 4));
+    expect(ownCniFiles(names, { clusterFiles: [], cniFiles: names, links: [] })).toEqual([]);
     expect(ownCniFiles(names, undefined)).toEqual(names.slice(1, 4));
   });
 
@@ -92,7 +92,7 @@ describe("what a node leaves", () => {
       "veth12ab",
     ];
     expect(ownLinks(names, undefined)).toEqual(names.slice(2, 8));
-    expect(ownLinks(names, { cniFiles: [], links: ["cni0"] })).toEqual(names.slice(3, 8));
+    expect(ownLinks(names, { clusterFiles: [], cniFiles: [], links: ["cni0"] })).toEqual(names.slice(3, 8));
   });
 
   it("is read as the kernel prints it", () => {
