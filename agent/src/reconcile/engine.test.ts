@@ -8,6 +8,7 @@ import { Engine } from "./engine.ts";
 import { defaultStepDeadlineMs, type StepTable } from "./engine-parts.ts";
 import { type Failpoint, failpointFrom, noFailpoint } from "./failpoints.ts";
 import { Journal } from "./journal.ts";
+import { stepMemory } from "./memory.ts";
 import { noCredentials } from "../steps/step.ts";
 
 const NODE = "abcdefghij";
@@ -204,6 +205,22 @@ describe("a plan", () => {
     expect(lastFinished()).toMatchObject({ outcome: 3, reason: "ImpactExceeded", failedStep: "containerd" });
     expect(host.effects.of("units.restart")).toEqual([]);
     expect(engine.journal.accepted?.ending).toMatchObject({ isRetryable: false });
+  });
+
+  it("takes the machine out of its cluster before its own steps, and puts everything else back after them", async () => {
+    const engine = await start();
+    await engine.accept(planOf(1));
+    await engine.apply(never);
+    await stepMemory(state.session(), "kubeadm").set({ member: {} });
+    await engine.accept(
+      planOf(2, {
+        steps: [{ id: "binaries", spec: { $case: "binaries", value: { binaries: [] } } }, ...Plan.decode(planOf(1)).steps.slice(1)],
+      }),
+    );
+    const told = results().length;
+    await engine.apply(never);
+    expect(results().slice(told)).toEqual(["kubeadm 1", "binaries 1", "containerd 1", "images 1", "sysctl 2"]);
+    expect(await stepMemory(state.session(), "kubeadm").get()).toBeUndefined();
   });
 
   it("that no longer names a kind puts back what that kind had changed", async () => {

@@ -158,7 +158,7 @@ export class Engine {
     if (acceptance.outcome === "refused") return { steps: [], reason: acceptance.reason, message: acceptance.message };
     const { plan } = acceptance;
     const steps: StepDiff[] = [];
-    for (const each of [...boundSteps(plan, this.#parts.steps), ...(await this.#removals(plan))]) {
+    for (const each of await this.#inOrder(plan)) {
       steps.push(await this.#diffOf(each, plan.generation, signal));
     }
     return { steps, reason: "", message: "" };
@@ -183,15 +183,12 @@ export class Engine {
     const plan = decodeKept(accepted);
     if (this.#isCancelled(accepted)) return this.#end(accepted, plan, cancelledAt(""));
     log.info({ generation: plan.generation, revision: plan.revision, done: accepted.done }, "applying plan");
-    for (const each of boundSteps(plan, this.#parts.steps)) {
-      if (accepted.done.includes(each.id)) continue;
+    for (const each of await this.#inOrder(plan)) {
+      const isRemoval = each.spec === each.step.emptySpec;
+      if (!isRemoval && accepted.done.includes(each.id)) continue;
       const ending = await this.#applyStep(accepted, plan, each, signal);
       if (ending !== undefined) return ending;
-    }
-    for (const each of await this.#removals(plan)) {
-      const ending = await this.#applyStep(accepted, plan, each, signal);
-      if (ending !== undefined) return ending;
-      await stepMemory(this.#parts.state, each.step.kind).set(undefined);
+      if (isRemoval) await stepMemory(this.#parts.state, each.step.kind).set(undefined);
     }
     if (this.#isSuperseded(accepted)) return "superseded";
     return this.#end(accepted, plan, { outcome: "enforced" });
@@ -259,6 +256,13 @@ export class Engine {
     this.#cancelled = undefined;
     log.info({ generation, ...ending }, "plan ended");
     return ending;
+  }
+
+  /** A node leaves its cluster by programs that the plan's own steps may take away; all else is put back after them. */
+  async #inOrder(plan: Plan): Promise<readonly BoundStep[]> {
+    const removals = await this.#removals(plan);
+    const isFirst = ({ step }: BoundStep): boolean => step.kind === "kubeadm";
+    return [...removals.filter(isFirst), ...boundSteps(plan, this.#parts.steps), ...removals.filter((each) => !isFirst(each))];
   }
 
   /** Kinds that have something to put back; the last one first, as it may stand on the others. */
