@@ -6,6 +6,7 @@ export { formatDuration, parseDurationMs } from "./duration.ts";
 export { factLabels, labelValueOf } from "./fact-labels.ts";
 export { impactOf, upperBoundImpact } from "./impact.ts";
 export { combinedJsonSchema, type JsonSchema, jsonSchemas } from "./json-schema.ts";
+export { checkKubernetes } from "./kubernetes-rules.ts";
 export {
   kubernetesNodeName,
   type Membership,

@@ -43,6 +43,7 @@ export function machine(onTransientStart: typeof kubeadm | (() => undefined) = k
   const clock = new VirtualClock();
   const host = fakeHost({
     onTransientStart,
+    sysctls: { "kernel.hostname": "Web-1" },
     files: { [`${CNI}/05-mine.conf`]: "{}", "/etc/kubernetes/README": "" },
     programs: {
       "/usr/bin/kubeadm": () => ({ stdout: "v1.20.2\n" }),

@@ -118,6 +118,38 @@ describe("a node that somebody else made of our machine", () => {
   });
 });
 
+describe("a join of ours that was lost with a boot", () => {
+  const begun = { cluster: "prod", endpoint: "10.0.0.1:6443", caCertHashes: [CA_HASH], rejoin: 0, nodeName: "web-1" };
+  const before = { cniFiles: ["05-mine.conf", "of-that-time.conf"], clusterFiles: [], links: [] };
+  const job = { kind: "join", unit: "drover-kubeadm-join-1.service", bootId: "another boot", joining: begun };
+
+  it("makes no member of a node with another CA", async () => {
+    const { host, apply, refuse, memory } = machine();
+    await memory.set({ begun, before, job });
+    becomeNode(host, OTHER_CA_PEM);
+    expect(await failureOf(apply(spec()))).toMatchObject({ reason: "JoinedToAnotherCluster", isRetryable: false });
+    expect(await refuse(spec())).toMatchObject({ reason: "JoinedToAnotherCluster" });
+    expect(await memory.get()).toBeUndefined();
+    expect(runs(host)).toEqual([]);
+  });
+
+  it("is begun again with what was there before it, not with what it left", async () => {
+    const { apply, memory } = machine();
+    await memory.set({ begun, before, job });
+    await apply(spec());
+    expect(await memory.get()).toMatchObject({ member: { cluster: "prod" }, before });
+  });
+
+  it("is not settled on a control plane, also when the plan has forgotten it", async () => {
+    const { host, apply, refuse, memory } = machine();
+    await memory.set({ before, job: { ...job, kind: "reset" } });
+    host.files.put(ETCD_MANIFEST, "kind: Pod");
+    expect(await refuse(kubeadmStep.emptySpec)).toMatchObject({ reason: "ControlPlaneNode" });
+    expect(await failureOf(apply(kubeadmStep.emptySpec))).toMatchObject({ reason: "ControlPlaneNode" });
+    expect(host.files.text(ETCD_MANIFEST)).toBe("kind: Pod");
+  });
+});
+
 describe("a machine that runs a kubelet of its own", () => {
   it("is not reset by a join that changed nothing", async () => {
     const { host, apply, context } = machine(() => ({ exitCode: 1, output: "\t[ERROR Port-10250]: Port 10250 is in use\n" }));

@@ -1,4 +1,4 @@
-import { Impact } from "@drover/proto";
+import { Impact, type KubeadmSpec } from "@drover/proto";
 import { describe, expect, it } from "vitest";
 import { FakeCrash, type FakeHost } from "../../fake/index.ts";
 import { becomeNode, CNI, failureOf, kubeadm, machine, spec, TOKEN } from "./kubeadm-fixture.ts";
@@ -172,6 +172,23 @@ describe("the kubeadm step", () => {
     host.commands.install("/usr/bin/kubeadm", () => ({ stdout: "v1.14.0" }));
     expect(await failureOf(apply(spec()))).toMatchObject({ reason: "UnsupportedKubeadm" });
     expect(asked()).toBe(0);
+  });
+
+  it.each<[string, Partial<KubeadmSpec>, string]>([
+    ["NotThisMachine", { nodeName: "web-2" }, "names the Node web-2 and this machine is web-1"],
+    ["InvalidSpec", { criSocket: "unix:///tmp/evil.sock" }, "below unix:///run"],
+    ["InvalidSpec", { criSocket: "unix:///run/../tmp/evil.sock" }, "below unix:///run"],
+    ["InvalidSpec", { kubeletExtraArgs: { "hostname-override": "cp1" } }, "kubeadm.kubeletExtraArgs.hostname-override must not be set"],
+    ["InvalidSpec", { nodeLabels: { "node-role.kubernetes.io/control-plane": "" } }, "a kubelet may not put on its own Node"],
+  ])("refuses to join as %s with %o", async (reason, parts, message) => {
+    const { host, refuse, apply } = machine();
+    const refusal = await refuse(spec(parts));
+    expect(refusal).toMatchObject({ reason });
+    expect(refusal?.message).toContain(message);
+    expect(await failureOf(apply(spec(parts)))).toMatchObject({ reason, isRetryable: false });
+    expect(joins(host)).toBe(0);
+    becomeNode(host);
+    expect(await refuse(spec(parts))).toBeUndefined();
   });
 
   it("starts no second kubeadm after another boot before it has seen what the first one left", async () => {

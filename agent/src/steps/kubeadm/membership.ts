@@ -1,6 +1,7 @@
 /** What must be done so that the machine is a node of the cluster of its spec, and of no other. Pure. */
 import { type Change, Impact, type KubeadmSpec } from "@drover/proto";
 import type { Refusal, StepCondition } from "../step.ts";
+import { refuseToJoinWith } from "./join-rules.ts";
 import type { Member } from "./memory.ts";
 import { type FoundMembership, isOf, type KubeadmObserved } from "./observed.ts";
 import { KUBELET_CONFIG, KUBELET_UNIT, MANIFESTS_DIRECTORY } from "./places.ts";
@@ -56,7 +57,10 @@ export function refuseKubeadm(spec: KubeadmSpec, observed: KubeadmObserved): Ref
   }
   // What is under way or failed is ours, and what there is of it is told by settling it.
   if (isUnsettled) return undefined;
-  if (found.kind !== "node" && wayTo(spec, observed).kind !== "rejoin") return refuseUnjoined(observed);
+  const way = wayTo(spec, observed).kind;
+  const invalid = way === "join" || way === "rejoin" ? refuseToJoinWith(spec, observed.hostname) : undefined;
+  if (invalid !== undefined) return invalid;
+  if (found.kind !== "node" && way !== "rejoin") return refuseUnjoined(observed);
   if (found.kind !== "node" || isOf(found.caHash, spec.caCertHashes) || isOf(found.caHash, memory.member?.caCertHashes ?? [])) {
     return undefined;
   }

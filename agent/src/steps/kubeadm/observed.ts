@@ -26,6 +26,8 @@ export interface KubeadmObserved {
   readonly staticPods: readonly string[];
   /** The kubelet has its configuration. */
   readonly isKubeletConfigured: boolean;
+  /** Of this machine; empty: it has none. */
+  readonly hostname: string;
   /** The file with a bootstrap token is there. */
   readonly isConfigLeft: boolean;
 }
@@ -52,6 +54,7 @@ export async function observeKubeadm(_spec: KubeadmSpec, context: StepContext): 
     isControlPlane: await isControlPlane(context),
     staticPods: (await host.files.list(MANIFESTS_DIRECTORY)).filter((name) => !name.startsWith(".")),
     isKubeletConfigured: (await host.files.stat(KUBELET_CONFIG)) !== undefined,
+    hostname: (await host.kernel.readSysctl("kernel.hostname")) ?? "",
     isConfigLeft: host.isLive && (await host.files.stat(JOIN_CONFIG_PATH)) !== undefined,
   };
 }
