@@ -207,6 +207,47 @@ describe("an adopted cluster", () => {
     expect(api.patches).toEqual([]);
   });
 
+  it.each([
+    ["Failed", 2],
+    ["Forbidden", 1],
+  ] as const)("that does not let one Node be changed (%s) is available all the same, and lets others be", async (code, asked) => {
+    const B = "bbbbbbbbbb";
+    await adopt();
+    for (const id of [A, B]) {
+      api.putNode(`${id}-host`, { labels: OURS.labels, annotations: { "drover.dev/node": id } });
+      await fixture.plan(id, "prod");
+    }
+    await clock.advance(31_000);
+    expect(api.patches).toHaveLength(2);
+    let count = 0;
+    api.hook = (what, moment) => {
+      if (what !== "patchNode" || moment !== "before") return;
+      count += 1;
+      if (count === 1) throw new ClusterApiError(code, "a webhook says no");
+    };
+    for (const id of [A, B]) await fixture.plan(id, "prod", 2, { nodeLabels: { "drover.dev/node-set": "web", tier: "front" } });
+    const lists = api.listCount;
+    while (api.listCount === lists) await clock.advance(1000);
+    await clock.advance(1000);
+    expect([count, fixture.clusters.statusOf("prod").phase]).toEqual([asked, "Available"]);
+    await clock.advance(65_000);
+    expect([A, B].map((id) => api.stored.get(`${id}-host`)?.labels["tier"])).toEqual(["front", "front"]);
+  });
+
+  it("that answers what nobody can use is unavailable, and no more than that", async () => {
+    await adopt();
+    await fixture.plan(A, "prod");
+    await clock.advance(10);
+    api.hook = (what) => {
+      if (what === "nodes") throw new TypeError("no text");
+    };
+    await clock.advance(35_000);
+    expect(fixture.clusters.statusOf("prod")).toMatchObject({ phase: "Unavailable", message: expect.stringContaining("no text") });
+    api.hook = () => undefined;
+    await clock.advance(35_000);
+    expect(fixture.clusters.statusOf("prod").phase).toBe("Available");
+  });
+
   it("tries a label again after a conflict, and sets none while all decisions stand still", async () => {
     await adopt();
     await fixture.commit([putJson(keys.restored, {})]);

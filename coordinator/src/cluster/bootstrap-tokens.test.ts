@@ -43,6 +43,16 @@ describe("bootstrap tokens", () => {
     await fixture.stop();
   });
 
+  it("mints none for a generation that the node has done, and again for the next", async () => {
+    const { fixture, api } = await world();
+    fixture.fleet.report(A, { ...step("changed", 5), outcome: "enforced" });
+    expect(await fixture.ask(A, "prod")).toMatchObject({ ok: false, reason: "NotPlanned" });
+    expect(api.tokens.size).toBe(0);
+    await fixture.plan(A, "prod", 2, { rejoin: 1 });
+    expect(await fixture.ask(A, "prod", 2)).toMatchObject({ ok: true });
+    await fixture.stop();
+  });
+
   it("stores the public half only, with an audit record, before the token is there", async () => {
     const { fixture, api } = await world();
     let recordsAtCreation = 0;

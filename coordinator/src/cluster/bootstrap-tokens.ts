@@ -122,6 +122,10 @@ export class BootstrapTokens {
     const join = desired === undefined ? undefined : plannedJoin(desired);
     if (desired === undefined || join === undefined) return no(`no plan puts node ${nodeId} in a cluster`);
     if (desired.generation !== generation) return no(`generation ${desired.generation} is decided for node ${nodeId}, not ${generation}`);
+    const seen = fleet.node(nodeId);
+    if (seen?.outcome === "enforced" && seen.planEpoch === desired.planEpoch && seen.observedGeneration === generation) {
+      return no(`node ${nodeId} has reported that generation ${generation} is done; to join again: drover node rejoin`);
+    }
     if (join.spec.cluster !== cluster)
       return no(`its plan puts node ${nodeId} in Cluster/${join.spec.cluster}, not ${JSON.stringify(cluster)}`);
     const object = catalog.objects("Cluster").get(cluster)?.value;

@@ -5,7 +5,7 @@ import type { KubeadmSpec } from "@drover/proto";
 import type { FleetView } from "../fleet/fleet.ts";
 import type { Catalog } from "../resources/catalog.ts";
 import { nodeNameOf } from "./bootstrap-tokens.ts";
-import { type ClusterApi, ClusterApiError, type ClusterNode, NODE_MARK } from "./cluster-api.ts";
+import { type ClusterApi, ClusterApiError, type ClusterApiErrorCode, type ClusterNode, NODE_MARK } from "./cluster-api.ts";
 import { type ClusterConnections, refusalOf } from "./cluster-connections.ts";
 import { isOurs, markPatch } from "./node-marks.ts";
 import { JOINED, plannedJoin } from "./planned-join.ts";
@@ -24,6 +24,8 @@ const STALE_AFTER_INTERVALS = 3;
 const VERSION_INTERVAL_MS = 10 * 60_000;
 const PATCH_PAUSE_MS = 200;
 const PATCH_ATTEMPTS = 4;
+/** Said of the cluster, not of one Node. */
+const NO_USE_GOING_ON: ReadonlySet<ClusterApiErrorCode> = new Set(["Unreachable", "Unauthorized"]);
 
 export interface ClusterWatchParts {
   readonly cluster: string;
@@ -50,6 +52,8 @@ export class ClusterWatch {
   readonly #readySinceMs = new Map<string, number>();
   /** By node id: the uid of the Node that it claims without proof, told once. */
   readonly #unclaimed = new Map<string, string>();
+  /** By node id: why its Node's labels and taints could not be changed, told once. */
+  readonly #unmarked = new Map<string, string>();
   #failure: { readonly reason: string; readonly message: string } | undefined;
   #failuresInRow = 0;
   #lastListMs: number | undefined;
@@ -167,9 +171,11 @@ export class ClusterWatch {
       await this.#mark(members, listed, api, signal);
     } catch (error) {
       if (signal.aborted) return;
-      if (!(error instanceof ClusterApiError)) throw error;
       if (this.#failure === undefined) log.warn({ cluster, err: error }, "a cluster's API does not answer as it should");
-      const { reason, message } = refusalOf(cluster, error);
+      // Whatever one cluster sends must not end the watches of the others.
+      const failed =
+        error instanceof ClusterApiError ? error : new ClusterApiError("Failed", `its answer cannot be used: ${String(error)}`);
+      const { reason, message } = refusalOf(cluster, failed);
       this.#failed(reason, message);
     }
   }
@@ -246,8 +252,21 @@ export class ClusterWatch {
       // An old store's plans are no news.
       if (catalog.restored !== undefined) return;
       if (!this.#nodes.has(member.nodeId)) continue;
-      const isChanged = await this.#markOne(member, byName.get(member.nodeName)!, api, signal);
-      if (!isChanged) continue;
+      try {
+        if (!(await this.#markOne(member, byName.get(member.nodeName)!, api, signal))) continue;
+        this.#unmarked.delete(member.nodeId);
+      } catch (error) {
+        if (signal.aborted || !(error instanceof ClusterApiError) || NO_USE_GOING_ON.has(error.code)) throw error;
+        // What the cluster does not let one Node be is no reason to leave the others alone, nor to call the cluster unavailable.
+        if (this.#unmarked.get(member.nodeId) !== error.message) {
+          const about = { cluster, node: member.nodeId, kubernetesNode: member.nodeName, err: error };
+          log.warn(about, "labels and taints of a Node cannot be brought to what its plan names");
+        }
+        this.#unmarked.set(member.nodeId, error.message);
+        // Nor is it allowed for any other: the next round asks again.
+        if (error.code === "Forbidden") return;
+        continue;
+      }
       log.info(
         { cluster, node: member.nodeId, kubernetesNode: member.nodeName },
         "labels and taints of a Node brought to what its plan names",

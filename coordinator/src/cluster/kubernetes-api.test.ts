@@ -51,15 +51,22 @@ const token = {
 };
 
 describe("what answers instead of a cluster", () => {
-  it.each(["{}", "[]", "null", "<html>", '{"items":5}', '{"items":[{"metadata":5}]}', '{"items":[null]}', ""])(
-    "by %s is an error of the cluster, never of the coordinator",
-    async (body) => {
-      const { api } = await facing({ status: 200, body });
-      for (const call of [() => api.nodes(signal), () => api.node("n", signal), () => api.version(signal)]) {
-        await expect(call()).rejects.toMatchObject({ name: "ClusterApiError", code: "Unreachable" });
-      }
-    },
-  );
+  it.each([
+    "{}",
+    "[]",
+    "null",
+    "<html>",
+    '{"items":[{"metadata":{"name":"n"},"spec":{"taints":[{"effect":"NoSchedule"}]}}]}',
+    '{"items":5}',
+    '{"items":[{"metadata":5}]}',
+    '{"items":[null]}',
+    "",
+  ])("by %s is an error of the cluster, never of the coordinator", async (body) => {
+    const { api } = await facing({ status: 200, body });
+    for (const call of [() => api.nodes(signal), () => api.node("n", signal), () => api.version(signal)]) {
+      await expect(call()).rejects.toMatchObject({ name: "ClusterApiError", code: "Unreachable" });
+    }
+  });
 
   it.each([
     [401, "Unauthorized"],

@@ -215,8 +215,13 @@ function tokenSecret({ tokenId, secret, expiresAtMs, description, nodeId, adopti
 
 /** @throws TypeError when the server sent something else */
 function textOf(value: unknown): string {
+  return wholeTextOf(value).slice(0, MAX_TEXT);
+}
+
+/** @throws TypeError when the server sent something else */
+function wholeTextOf(value: unknown): string {
   if (typeof value !== "string" || value === "") throw new TypeError("no text");
-  return value.slice(0, MAX_TEXT);
+  return value;
 }
 
 function projected({ metadata, spec, status }: V1Node): ClusterNode {
@@ -234,9 +239,9 @@ function projected({ metadata, spec, status }: V1Node): ClusterNode {
     labels: metadata?.labels ?? {},
     annotations: Object.fromEntries(annotations),
     taints: (spec?.taints ?? []).map(({ key, value, effect, timeAdded }) => ({
-      key,
+      key: wholeTextOf(key),
       value: value ?? "",
-      effect,
+      effect: wholeTextOf(effect),
       ...(timeAdded === undefined ? {} : { timeAdded: rfc3339(timeAdded) }),
     })),
   };

@@ -54,6 +54,18 @@ describe("labels and taints of a Node", () => {
     expect(markPatch(api.stored.get("n")!, "aaaaaaaaaa", { nodeLabels: {}, taints: [system] })?.taints).toBeUndefined();
   });
 
+  it("of Kubernetes' own name are not taken away because the annotation says so, which a kubelet can write", () => {
+    const api = new FakeClusterApi();
+    const names = ["node-restriction.kubernetes.io/secure", "kubernetes.io/role", "sub.k8s.io/x", "k8s.io/y"];
+    const taints = [...names, "ours"].map((key) => ({ key, value: "", effect: "NoSchedule" }));
+    const managed = JSON.stringify({ labels: [...names, "notkubernetes.io/ours"], taints: taints.map(id) });
+    const labels = Object.fromEntries([...names, "notkubernetes.io/ours"].map((key) => [key, "1"]));
+    api.putNode("n", { labels, taints, annotations: { "drover.dev/managed": managed } });
+    const patch = markPatch(api.stored.get("n")!, "aaaaaaaaaa", { nodeLabels: {}, taints: [] });
+    expect(patch?.labels).toEqual({ "notkubernetes.io/ours": null });
+    expect(patch?.taints?.map(({ key }) => key)).toEqual(names);
+  });
+
   it.each(["{", "null", "[]", '{"labels":5,"taints":{"a":1}}', '"text"'])("count as nobody's when the annotation is %s", (text) => {
     const api = new FakeClusterApi();
     api.putNode("n", { labels: { a: "1" }, annotations: { "drover.dev/managed": text } });

@@ -38,11 +38,12 @@ export function markPatch(
   const managed = readManaged(node.annotations[MANAGED_ANNOTATION]);
   const labels: Record<string, string | null> = {};
   for (const [key, value] of Object.entries(nodeLabels)) if (node.labels[key] !== value) labels[key] = value;
-  for (const key of managed.labels) if (!Object.hasOwn(nodeLabels, key) && node.labels[key] !== undefined) labels[key] = null;
+  for (const key of managed.labels)
+    if (isRemovable(key) && !Object.hasOwn(nodeLabels, key) && node.labels[key] !== undefined) labels[key] = null;
 
   const wanted = taints.filter(({ key }) => isTouchable(key));
   const wantedIds = new Set(wanted.map(taintId));
-  const ours = new Set([...managed.taints, ...wantedIds]);
+  const ours = new Set([...managed.taints.filter(isRemovable), ...wantedIds]);
   const present = new Map(node.taints.map((taint) => [taintId(taint), taint]));
   const isSame = wanted.every((taint) => present.get(taintId(taint))?.value === taint.value);
   const isLeft = node.taints.some((taint) => isTouchable(taint.key) && ours.has(taintId(taint)) && !wantedIds.has(taintId(taint)));
@@ -64,6 +65,15 @@ function taintId({ key, effect }: Pick<ClusterTaint, "key" | "effect">): string 
 
 function isTouchable(key: string): boolean {
   return !KUBERNETES_TAINTS.some((prefix) => key.startsWith(prefix));
+}
+
+/**
+ * The annotation is the kubelet's to write, too, whom Kubernetes keeps from labels and taints in its own name, as node-restriction.kubernetes.io/: we
+ * must not be the way around. @param key of a label, or a taint's id
+ */
+function isRemovable(key: string): boolean {
+  const slash = key.indexOf("/");
+  return slash < 0 || !/(^|\.)(kubernetes|k8s)\.io$/.test(key.slice(0, slash));
 }
 
 /** Anybody who may change Nodes can write there: what is not ours in form counts as nothing. */
