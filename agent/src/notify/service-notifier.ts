@@ -1,5 +1,5 @@
 /** Tells systemd how the service is: ready, one sentence of status, and that the main loop still turns. */
-import { execFile } from "node:child_process";
+import { spawn } from "node:child_process";
 import { type Clock, type Component, sleep } from "@drover/lifecycle";
 
 const PROGRAM = "/usr/bin/systemd-notify";
@@ -78,9 +78,22 @@ class NotifyQueue {
     if (argument === undefined) return;
     this.#isRunning = true;
     // What could not be told is told again by the next change or the next feeding.
-    execFile(this.#program, [argument], { env: this.#environment, timeout: CHILD_TIMEOUT_MS, killSignal: "SIGKILL" }, () => {
+    const child = spawn(this.#program, [argument], {
+      env: this.#environment,
+      stdio: "ignore",
+      timeout: CHILD_TIMEOUT_MS,
+      killSignal: "SIGKILL",
+    });
+    // An agent that has stopped does not wait for it: on a busy machine each takes its ten seconds, and three are a failed stop.
+    child.unref();
+    let isOver = false;
+    const over = (): void => {
+      if (isOver) return;
+      isOver = true;
       this.#isRunning = false;
       this.#next();
-    });
+    };
+    child.once("error", over);
+    child.once("exit", over);
   }
 }
