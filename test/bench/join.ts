@@ -23,7 +23,7 @@ export const joinScenario: Scenario = {
     const overheads: number[] = [];
     const children: number[] = [];
     for (let join = 1; join <= JOINS; join += 1) {
-      const name = `join-${join}`;
+      const name = `bench-${join}`;
       using child = new KubeadmWatch(name);
       const machine = await stage.site.addMachine(name, { role: "web" }, { kind: "full" });
       const stepMs = await eventually(`${name} has joined`, JOIN_MS, () => stepDuration(machine));

@@ -13,8 +13,8 @@ if ! [ -f "$stamp" ] || ! cmp -s package-lock.json "$stamp"; then
 fi
 
 # program (or file) and the Debian package that brings it
-tests="nats-server:nats-server containerd:containerd runc:runc docker-registry:docker-registry ip:iproute2 iptables:iptables strace:strace etcd:etcd-server mount:mount unshare:util-linux ps:procps"
-machines="debootstrap:debootstrap systemd-nspawn:systemd-container zstd:zstd flock:util-linux qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mke2fs:e2fsprogs busybox:busybox-static"
+tests="nats-server:nats-server containerd:containerd runc:runc docker-registry:docker-registry ip:iproute2 iptables:iptables strace:strace etcd:etcd-server mount:mount unshare:util-linux ps:procps zstd:zstd curl:curl openssl:openssl"
+machines="debootstrap:debootstrap systemd-nspawn:systemd-container flock:util-linux qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mke2fs:e2fsprogs"
 case $task in
   check) needed="git:git" ;;
   machines) needed="git:git $tests $machines" ;;

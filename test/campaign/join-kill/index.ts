@@ -10,14 +10,14 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { seededRandom } from "@drover/lifecycle";
 import { JoinStage, SET } from "../../e2e/join/stage.ts";
-import type { Machine } from "../../testbed/machine.ts";
+import type { FullMachine } from "../../testbed/full/full-machine.ts";
 import { eventually } from "../../testbed/program.ts";
 import type { Campaign } from "../campaign.ts";
 import { Fleet, type SeenNode } from "../fleet.ts";
 import { temporaryFiles } from "../machine-traces.ts";
 import { KubeadmCount } from "./kubeadm-count.ts";
 
-const MACHINES = 3;
+const MACHINES = 5;
 const PATIENCE_MS = 300_000;
 const SERVICE = "drover-agent";
 
@@ -30,7 +30,7 @@ export const joinKillCampaign: Campaign = {
     await using stage = await JoinStage.make({ intervals: { poll: "5s" } }, say);
     await stage.adopt();
     const fleet = new Fleet(stage.site);
-    const names = Array.from({ length: Math.min(MACHINES, count) }, (_, index) => `join-${index + 1}`);
+    const names = Array.from({ length: Math.min(MACHINES, count) }, (_, index) => `kill-${index + 1}`);
     const machines = await Promise.all(names.map((name) => stage.site.addMachine(name, { role: "web" }, { kind: "full" })));
     await stage.site.mustDrover(["apply", "-f", await stage.manifest("web", {}, MACHINES)]);
     for (const name of names) await stage.readyNode(name, PATIENCE_MS);
@@ -63,9 +63,9 @@ export const joinKillCampaign: Campaign = {
 class Subject {
   readonly #stage: JoinStage;
   readonly #fleet: Fleet;
-  readonly #machine: Machine;
+  readonly #machine: FullMachine;
 
-  constructor(stage: JoinStage, fleet: Fleet, machine: Machine) {
+  constructor(stage: JoinStage, fleet: Fleet, machine: FullMachine) {
     this.#stage = stage;
     this.#fleet = fleet;
     this.#machine = machine;
@@ -90,7 +90,7 @@ class Subject {
       const before = this.#node();
       const uid = (await this.#stage.nodeOf(this.name))?.metadata.uid;
       const starts = await this.#machine.serviceStarts(SERVICE);
-      using kubeadms = new KubeadmCount(this.name);
+      using kubeadms = new KubeadmCount(this.#machine.pid);
       await this.#rejoin();
       await pause(afterMs);
       during = await this.#kill();
