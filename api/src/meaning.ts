@@ -35,7 +35,9 @@ export function checkMeaning(kind: Kind, json: unknown): readonly Finding[] {
     case "JoinToken":
       return checkExpiry(json);
     case "Cluster":
+    case "MaintenanceWindow":
     case "Node":
+    case "Repair":
       return [];
   }
 }

@@ -219,6 +219,19 @@ const hostAndPort = z
   .regex(/^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?):\d{1,5}$/, "must be host:port, such as 10.0.0.5:6443")
   .refine((text) => Number(text.slice(text.lastIndexOf(":") + 1)) <= 65_535, "has a port above 65535");
 
+const probe = z
+  .strictObject({
+    name,
+    http: z
+      .strictObject({
+        url: httpUrl.describe("Asked on the node itself, such as http://127.0.0.1:10248/healthz; any status from 200 to 399 passes."),
+      })
+      .optional(),
+    tcp: z.strictObject({ port: z.int().min(1).max(65535).describe("On the node's loopback.") }).optional(),
+    timeout: duration.default("2s"),
+  })
+  .refine((one) => (one.http === undefined) !== (one.tcp === undefined), "must have either http or tcp");
+
 const nodeProfile = z.strictObject({
   apiVersion: z.literal(API_VERSION),
   kind: z.literal("NodeProfile"),
@@ -232,6 +245,11 @@ const nodeProfile = z.strictObject({
     images: imagesSection.optional().describe("Images that must be present."),
     kubelet: kubeletSection.optional().describe("Configuration of the kubelet; what is left out stays as it is."),
     kubeadm: kubeadmSection.optional().describe("How nodes of a set with a cluster join it."),
+    probes: z
+      .array(probe)
+      .max(16)
+      .optional()
+      .describe("Asked by the node after a change and with each drift scan; each is condition Probe-NAME, and a gate of rollouts."),
   }),
   status: z.strictObject({ revision: digest.optional() }).optional(),
 });
@@ -242,11 +260,77 @@ const intOrPercent = z.union([
   z.string().regex(/^([1-9]\d?|100)%$/, "must be a number from 1, or a percentage from 1% to 100%"),
 ]);
 
+const drain = z.strictObject({
+  from: z.enum(["restart", "drain", "reboot", "never"]).default("drain").describe("The least impact for which workloads leave first."),
+  deadline: duration.default("10m").describe("How long a drain may take before the node is left for later."),
+  revisitAfter: duration.default("5m").describe("When a node that could not be drained is tried again."),
+});
+
+const gates = z.strictObject({
+  kubernetesReady: z.boolean().default(true).describe("The node is Ready in its cluster's own API after the change, if it is in one."),
+  conditions: z.array(z.string().min(1)).optional().describe("Conditions of the node that must be True, told after the change."),
+  webhook: z
+    .strictObject({ url: httpUrl, timeout: duration.default("10s") })
+    .optional()
+    .describe("Asked by POST when a wave is done: 2xx lets the next begin; anything else is asked again."),
+});
+
 const strategy = z.strictObject({
-  maxUnavailable: intOrPercent.default(1).describe("How many nodes may be in change or broken at once."),
+  maxUnavailable: intOrPercent
+    .default(1)
+    .describe("How many nodes may be in change or broken at once. 100% only where every change is live, and with the count confirmed."),
   soak: duration.default("0s").describe("How long a changed node must stay right before it counts as done."),
   progressDeadline: duration.default("10m").describe("How long a node may take before it counts as failed."),
   failureBudget: z.int().min(0).default(0).describe("How many failed nodes are borne before the rollout stops."),
+  canary: z
+    .strictObject({
+      nodes: intOrPercent.default(1),
+      selector: selector.optional().describe("Taken from these first."),
+      soak: duration.optional().describe("In place of soak."),
+    })
+    .optional()
+    .describe("The first wave."),
+  waves: z
+    .array(intOrPercent)
+    .max(100)
+    .optional()
+    .describe("How far each wave reaches, in nodes or percent of the whole set, rising; what is left is the last wave."),
+  budgets: z
+    .array(z.strictObject({ topologyKey: labelKey, maxUnavailable: intOrPercent.default(1) }))
+    .max(16)
+    .optional()
+    .describe(
+      "Besides maxUnavailable, for each value of a label of nodes, such as topology.kubernetes.io/zone; percent is of the nodes with that value.",
+    ),
+  exclusive: labelKey.optional().describe("Nodes with two different values of this label are never in change at once."),
+  order: z
+    .strictObject({ key: labelKey, values: z.array(labelValue).min(1) })
+    .optional()
+    .describe("Nodes with these values of the label first, in this order; the others after them."),
+  windows: z.array(name).optional().describe("MaintenanceWindows by name: nodes begin to change only while one of them is open."),
+  approvals: z
+    .array(z.int().min(1))
+    .optional()
+    .describe("Waves that wait for an approver, counted from 1; the canary is wave 1 where there is one."),
+  drain: drain.optional(),
+  gates: gates.optional(),
+  confirmDeadline: duration
+    .optional()
+    .describe(
+      "A change that can cut the node off is undone by the node itself when it does not reach the coordinator for this long after it; 2m when left out.",
+    ),
+});
+
+const RUNGS = ["RestartUnits", "Reapply", "Repull", "Rejoin", "Reboot", "HandOver"] as const;
+const rungs = z.array(z.enum(RUNGS)).min(1);
+
+const remediation = z.strictObject({
+  enabled: z.boolean().default(false),
+  unhealthyFor: duration.default("10m").describe("How long a node must be unhealthy before it is repaired."),
+  rungs: rungs.default(["RestartUnits", "Reapply", "Repull", "Rejoin", "HandOver"]).describe("Tried one after the other."),
+  units: z.array(z.string()).default(["containerd.service", "kubelet.service"]).describe("What RestartUnits restarts."),
+  topologyKey: labelKey.default("topology.kubernetes.io/zone").describe("One repair at a time in each value of this label."),
+  allowControlPlaneDowntime: z.boolean().default(false).describe("Also a single control plane is repaired."),
 });
 
 const nodeSet = z.strictObject({
@@ -258,6 +342,11 @@ const nodeSet = z.strictObject({
     profile: name.describe("A NodeProfile by name."),
     strategy: strategy.prefault({}),
     cluster: name.optional().describe("A Cluster by name: the set's nodes join it."),
+    after: z.array(name).optional().describe("NodeSets by name: this one's rollout begins when theirs are complete."),
+    revision: digest
+      .optional()
+      .describe("Holds the set at this earlier revision of its profile, as undo does; left out: what the profile says now."),
+    remediation: remediation.optional().describe("Repairs without being asked; off when left out."),
     probePort: z.int().min(1).max(65535).optional().describe("TCP port that is asked when a node falls silent."),
   }),
   status: z
@@ -347,6 +436,9 @@ const cluster = z.strictObject({
 });
 export type Cluster = z.infer<typeof cluster>;
 
+const impactName = z.enum(["none", "live", "restart", "drain", "reboot"]);
+export type ImpactName = z.infer<typeof impactName>;
+
 const rollout = z.strictObject({
   apiVersion: z.literal(API_VERSION),
   kind: z.literal("Rollout"),
@@ -356,10 +448,21 @@ const rollout = z.strictObject({
     profile: name,
     revision: digest.describe("Content digest of the profile it moves to."),
     strategy,
+    startedBy: z.string().optional().describe('As in the audit log: "operator:NAME".'),
+    undoOf: name.optional().describe("The rollout that this one takes back."),
+    paused: z.boolean().optional(),
+    aborted: z.boolean().optional(),
+    promotedWave: z.int().optional().describe("Waves up to this one are neither soaked nor approved; their gates still hold."),
+    approvals: z
+      .array(z.strictObject({ wave: z.int(), digest, by: z.string(), at: z.string() }))
+      .optional()
+      .describe("Each bound to the digest of revision, strategy, wave and impact that the approver saw."),
+    confirmedNodes: z.int().optional().describe("The count that an operator typed; needed where maxUnavailable is 100%."),
+    retriedAt: z.string().optional().describe("Nodes that failed before this are tried again."),
   }),
   status: z
     .strictObject({
-      phase: z.enum(["Pending", "Progressing", "Stopped", "Complete", "Superseded"]),
+      phase: z.enum(["Pending", "Progressing", "Paused", "Stopped", "Aborted", "Complete", "Superseded"]),
       reason: z.string(),
       message: z.string(),
       total: z.int(),
@@ -368,7 +471,34 @@ const rollout = z.strictObject({
       failed: z.int(),
       waiting: z
         .array(z.strictObject({ node: z.string(), reason: z.string(), message: z.string() }))
-        .describe("Why each node that does not move does not."),
+        .describe("Why each node that does not move does not; 200 at most."),
+      waitingCounts: z.record(z.string(), z.int()).optional().describe("Nodes that wait, by reason."),
+      waves: z
+        .array(
+          z.strictObject({
+            name: z.string().describe('"canary" or "wave N".'),
+            nodes: z.int(),
+            updated: z.int(),
+            phase: z.enum(["Pending", "AwaitingApproval", "Progressing", "Soaking", "Gated", "Complete"]),
+            approvalDigest: digest.optional().describe("What an approval of this wave must name."),
+          }),
+        )
+        .optional(),
+      impact: z
+        .strictObject({
+          bound: impactName,
+          steps: z.array(z.strictObject({ step: z.string(), impact: impactName, nodes: z.int() })),
+          worst: z.array(z.strictObject({ topologyKey: z.string(), value: z.string(), nodes: z.int(), of: z.int() })),
+        })
+        .optional()
+        .describe(
+          "The most that the rollout can disturb, worked out when it began; worst: for each budget's key the value hit hardest at once.",
+        ),
+      fingerprints: z
+        .array(z.strictObject({ step: z.string(), error: z.string(), isNew: z.boolean(), nodes: z.array(z.string()) }))
+        .optional()
+        .describe("Failures that look alike; isNew: no node of the set failed so before this rollout."),
+      estimatedEnd: z.string().optional(),
       startedAt: z.string().optional(),
       finishedAt: z.string().optional(),
       observedGeneration: z.int(),
@@ -376,6 +506,76 @@ const rollout = z.strictObject({
     .optional(),
 });
 export type Rollout = z.infer<typeof rollout>;
+export type RolloutStrategy = z.infer<typeof strategy>;
+export const DEFAULT_CONFIRM_DEADLINE = "2m";
+/** What holds where a strategy leaves them out. */
+export const defaultDrain = drain.parse({});
+export const defaultGates = gates.parse({});
+
+const timeOfDay = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, "must be a time of day such as 22:30");
+const instant = z.iso.datetime({ offset: true, error: "must be a time such as 2026-12-24T00:00:00+01:00" });
+
+const maintenanceWindow = z.strictObject({
+  apiVersion: z.literal(API_VERSION),
+  kind: z.literal("MaintenanceWindow"),
+  metadata,
+  spec: z.strictObject({
+    timeZone: z.string().min(1).describe("IANA name such as Europe/Berlin."),
+    weekly: z
+      .array(
+        z.strictObject({
+          days: z.array(z.enum(["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"])).min(1),
+          start: timeOfDay,
+          duration: duration.describe("At most 7 days; may go past midnight."),
+        }),
+      )
+      .optional()
+      .describe("When it is open; left out: always but for freezes."),
+    freezes: z
+      .array(z.strictObject({ from: instant, to: instant, reason: z.string().min(1) }))
+      .optional()
+      .describe("When it is closed whatever else says it is open."),
+  }),
+  status: z.strictObject({ open: z.boolean(), message: z.string(), nextChange: z.string().optional() }).optional(),
+});
+export type MaintenanceWindow = z.infer<typeof maintenanceWindow>;
+
+const repair = z.strictObject({
+  apiVersion: z.literal(API_VERSION),
+  kind: z.literal("Repair"),
+  metadata,
+  spec: z.strictObject({
+    node: z.string().describe("Node id."),
+    nodeName: z.string(),
+    rungs,
+    units: z.array(z.string()).optional().describe("What RestartUnits restarts."),
+    reason: z.string(),
+    requestedBy: z.string().describe('"operator:NAME", or "coordinator" for remediation.'),
+    cancelled: z.boolean().optional(),
+  }),
+  status: z
+    .strictObject({
+      phase: z.enum(["Pending", "Running", "Checking", "Succeeded", "HandedOver", "Failed", "Cancelled"]),
+      reason: z.string(),
+      message: z.string(),
+      rung: z.int().describe("Index of the rung that runs, or ran last; -1: none yet."),
+      nextAt: z.string().optional().describe("When the next rung begins at the earliest."),
+      attempts: z.array(
+        z.strictObject({
+          rung: z.enum(RUNGS),
+          startedAt: z.string(),
+          endedAt: z.string().optional(),
+          outcome: z.enum(["Running", "Helped", "DidNotHelp", "Failed"]),
+          message: z.string(),
+          evidence: z.string().optional().describe("Id of the bundle gathered before it."),
+        }),
+      ),
+      finishedAt: z.string().optional(),
+    })
+    .optional(),
+});
+export type Repair = z.infer<typeof repair>;
+export type Rung = (typeof RUNGS)[number];
 
 const imageLock = z.strictObject({
   apiVersion: z.literal(API_VERSION),
@@ -403,9 +603,16 @@ export const kinds = {
   Node: { schema: node, plural: "nodes", shortNames: ["no"], isApplicable: false },
   Cluster: { schema: cluster, plural: "clusters", shortNames: ["cl"], isApplicable: true },
   Rollout: { schema: rollout, plural: "rollouts", shortNames: ["ro"], isApplicable: false },
+  MaintenanceWindow: {
+    schema: maintenanceWindow,
+    plural: "maintenancewindows",
+    shortNames: ["mw", "window", "windows"],
+    isApplicable: true,
+  },
+  Repair: { schema: repair, plural: "repairs", shortNames: ["rp"], isApplicable: false },
   ImageLock: { schema: imageLock, plural: "imagelocks", shortNames: ["il", "lock", "locks"], isApplicable: true },
   JoinToken: { schema: joinToken, plural: "jointokens", shortNames: ["jt", "token", "tokens"], isApplicable: false },
 } as const;
 
 export type Kind = keyof typeof kinds;
-export type DroverObject = NodeProfile | NodeSet | Node | Cluster | Rollout | ImageLock | JoinToken;
+export type DroverObject = NodeProfile | NodeSet | Node | Cluster | Rollout | MaintenanceWindow | Repair | ImageLock | JoinToken;

@@ -367,7 +367,7 @@ describe("the coordinator on ports in memory", () => {
       await world.clock.advance(100);
       await refused.ended;
     }
-    const alarms = await world.coordinator.operator.listAudit(100, `node:${NODE_A}`);
+    const alarms = await world.coordinator.operator.listAudit(100, `node:${NODE_A}`, "");
     expect(alarms.map(({ action }) => action)).toEqual(["CloneSuspected"]);
     expect(world.coordinator.sessions.isLive(NODE_A)).toBe(true);
     const shown = world.coordinator.operator.view.see("Node", "a")?.object;

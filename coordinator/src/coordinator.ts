@@ -27,6 +27,7 @@ import { OnceInAWhile } from "./ingest/once-in-a-while.ts";
 import type { SnapshotStore } from "./ingest/snapshot-store.ts";
 import type { Census, Totals } from "./metrics/metrics.ts";
 import { observerTotals } from "./metrics/observer-totals.ts";
+import { noMaintenance, noRepairs, noRollouts } from "./not-yet.ts";
 import type { AuditEntry, DesiredNode, NodeRecord, RestoredRecord } from "./records.ts";
 import type { ReportLog } from "./reportlog/report-log.ts";
 import { Catalog } from "./resources/catalog.ts";
@@ -223,6 +224,9 @@ class CoordinatorCore implements Coordinator {
       sessions,
       members,
       clusters,
+      rollouts: noRollouts,
+      maintenance: noMaintenance,
+      repairs: noRepairs,
       clock,
       random,
       log,

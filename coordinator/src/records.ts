@@ -1,5 +1,7 @@
 /** What the coordinator keeps in its Store besides resource objects: the shapes of the values under store/keys.ts. */
 
+import type { ImageLock, NodeProfile } from "@drover/api";
+
 export type Role = "viewer" | "operator" | "approver" | "admin";
 
 /** A node's identity; the certificate follows this record, never the CSR. */
@@ -132,3 +134,38 @@ export interface AuditEntry {
 export type Peer =
   | { readonly kind: "node"; readonly nodeId: string; readonly certificateSerial: string }
   | { readonly kind: "operator"; readonly name: string; readonly role: Role };
+
+/**
+ * That a node is cordoned, drained or about to be let back. While there is one the node counts as in change (I3), whoever asked for it.
+ * Written by who wants it (rollout, repair, operator), moved on by maintenance/ alone.
+ */
+export interface MaintenanceRecord {
+  readonly nodeId: string;
+  /** metadata.name of the Cluster, and the node's name in it. */
+  readonly cluster: string;
+  readonly nodeName: string;
+  readonly owner: { readonly kind: "Rollout" | "Repair" | "Operator"; readonly name: string };
+  /** What the owner wants. release: uncordoned if we cordoned it, and then the record goes. */
+  readonly wanted: "cordon" | "drain" | "release";
+  /** How far it is. timedOut: the deadline came first; it is uncordoned, and may be tried again at revisitAtMs. */
+  readonly phase: "waiting" | "cordoned" | "draining" | "drained" | "timedOut";
+  readonly message: string;
+  /** Somebody else had cordoned it before: it stays cordoned when we let go. */
+  readonly wasCordoned: boolean;
+  readonly startedAtMs: number;
+  readonly deadlineAtMs: number;
+  readonly revisitAtMs?: number;
+}
+
+/** Everything that a revision was compiled from but the cluster: a set can go back to it. */
+export interface RevisionRecord {
+  readonly revision: string;
+  readonly profile: NodeProfile;
+  readonly locks: readonly ImageLock[];
+  readonly storedAtMs: number;
+}
+
+export interface SlotRecord {
+  readonly by: string;
+  readonly atMs: number;
+}

@@ -8,7 +8,7 @@ export async function whoAmI(session: Session): Promise<void> {
 }
 
 export async function audit(session: Session, limit: number, actor: string): Promise<void> {
-  const { records } = await session.connect().call("listAudit", { limit, actor });
+  const { records } = await session.connect().call("listAudit", { limit, actor, target: "" });
   session.print(
     table(
       ["TIME", "ACTOR", "ACTION", "TARGET", "OUTCOME", "MESSAGE"],

@@ -87,6 +87,22 @@ export const columns: { readonly [K in Kind]: readonly Column[] } = {
     column<"Rollout">("REVISION", (rollout) => shortDigest(rollout.spec.revision), true),
     column<"Rollout">("REASON", (rollout) => rollout.status?.reason || "-", true),
   ],
+  MaintenanceWindow: [
+    name,
+    column<"MaintenanceWindow">("TIMEZONE", (window) => window.spec.timeZone),
+    column<"MaintenanceWindow">("OPEN", (window) => (window.status === undefined ? "-" : window.status.open ? "yes" : "no")),
+    column<"MaintenanceWindow">("NEXT", (window) => window.status?.nextChange),
+    created,
+  ],
+  Repair: [
+    name,
+    column<"Repair">("NODE", (repair) => repair.spec.nodeName),
+    column<"Repair">("PHASE", (repair) => repair.status?.phase),
+    column<"Repair">("RUNG", (repair) => repair.spec.rungs[repair.status?.rung ?? -1]),
+    created,
+    column<"Repair">("BY", (repair) => repair.spec.requestedBy, true),
+    column<"Repair">("REASON", (repair) => repair.status?.reason || "-", true),
+  ],
   ImageLock: [name, column<"ImageLock">("IMAGES", (lock) => lock.spec.images.length), created, labels],
   JoinToken: [
     name,

@@ -24,14 +24,18 @@ export function auditOperation(entry: AuditEntry, random: Random): StoreOperatio
   return putJson(keys.audit(entry.atMs, random.bytes(8).toString("hex")), bounded);
 }
 
-/** Newest first. @param query.limit 0: 100; @param query.actor empty: everybody's */
-export async function listAudit(store: Store, query: { readonly limit: number; readonly actor: string }): Promise<readonly AuditEntry[]> {
+/** Newest first. @param query.limit 0: 100; @param query.actor empty: everybody's @param query.target empty: of everything */
+export async function listAudit(
+  store: Store,
+  query: { readonly limit: number; readonly actor: string; readonly target?: string },
+): Promise<readonly AuditEntry[]> {
   const { entries } = await store.list(keys.audits);
   const found: AuditEntry[] = [];
   const limit = query.limit === 0 ? DEFAULT_AUDIT_LIMIT : query.limit;
   for (let index = entries.length - 1; index >= 0 && found.length < limit; index -= 1) {
     const entry = readJson(entries[index]!) as AuditEntry;
-    if (query.actor === "" || entry.actor === query.actor) found.push(entry);
+    const isAsked = (query.actor === "" || entry.actor === query.actor) && ((query.target ?? "") === "" || entry.target === query.target);
+    if (isAsked) found.push(entry);
   }
   return found;
 }

@@ -21,6 +21,13 @@ export const methodRoles: Readonly<Record<OperatorMethod, readonly Role[]>> = {
   deleteObject: OPERATORS,
   createJoinToken: OPERATORS,
   rejoinNode: OPERATORS,
+  planRollout: EVERYBODY,
+  controlRollout: OPERATORS,
+  approveRollout: ["approver", "admin"],
+  maintainNode: OPERATORS,
+  createRepairs: OPERATORS,
+  cancelRepair: OPERATORS,
+  fetchEvidence: ["operator", "approver", "admin"],
   // Cannot be taken back: the machine has to be enrolled again.
   revokeNode: ["admin"],
   // Hands over what may do everything in a cluster.

@@ -2,15 +2,30 @@
  * The Store's decisions, parsed once and kept current by its watch: what everybody reads who must not list the store at each change.
  * Writers commit with the revisions found here; whoever was stale loses and looks again.
  */
-import type { Cluster, DroverObject, ImageLock, JoinToken, Kind, Node, NodeProfile, NodeSet, Rollout } from "@drover/api";
+import type {
+  Cluster,
+  DroverObject,
+  ImageLock,
+  JoinToken,
+  Kind,
+  MaintenanceWindow,
+  Node,
+  NodeProfile,
+  NodeSet,
+  Repair,
+  Rollout,
+} from "@drover/api";
 import type {
   BootstrapTokenRecord,
   DesiredNode,
   ExpectedNodeRecord,
   JoinTokenRecord,
+  MaintenanceRecord,
   NodeRecord,
   OperatorRecord,
   RestoredRecord,
+  RevisionRecord,
+  SlotRecord,
 } from "../records.ts";
 import { keys } from "../store/keys.ts";
 import type { Store, StoreEntry } from "../store/store.ts";
@@ -27,6 +42,8 @@ export interface ObjectOf {
   readonly Node: Node;
   readonly Cluster: Cluster;
   readonly Rollout: Rollout;
+  readonly MaintenanceWindow: MaintenanceWindow;
+  readonly Repair: Repair;
   readonly ImageLock: ImageLock;
   readonly JoinToken: JoinToken;
 }
@@ -45,6 +62,9 @@ const PREFIXES = [
   keys.bootstrapTokens,
   keys.expectedNodes,
   keys.operators,
+  keys.maintenances,
+  keys.revisions,
+  keys.changeSlots,
   keys.coordinator,
 ];
 const HISTORY_LENGTH = 10_000;
@@ -93,6 +113,18 @@ export class Catalog {
 
   get expectedNodes(): ReadonlyMap<string, Stored<ExpectedNodeRecord>> {
     return this.#map(keys.expectedNodes) as ReadonlyMap<string, Stored<ExpectedNodeRecord>>;
+  }
+
+  get maintenances(): ReadonlyMap<string, Stored<MaintenanceRecord>> {
+    return this.#map(keys.maintenances) as ReadonlyMap<string, Stored<MaintenanceRecord>>;
+  }
+
+  get revisions(): ReadonlyMap<string, Stored<RevisionRecord>> {
+    return this.#map(keys.revisions) as ReadonlyMap<string, Stored<RevisionRecord>>;
+  }
+
+  get changeSlots(): ReadonlyMap<string, Stored<SlotRecord>> {
+    return this.#map(keys.changeSlots) as ReadonlyMap<string, Stored<SlotRecord>>;
   }
 
   get operators(): ReadonlyMap<string, Stored<OperatorRecord>> {

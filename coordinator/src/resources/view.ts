@@ -92,6 +92,8 @@ export class View {
         return clusters === undefined ? { ...object } : { ...object, status: clusters.statusOf(object.metadata.name) };
       }
       case "Rollout":
+      case "Repair":
+      case "MaintenanceWindow":
       case "ImageLock":
         return { ...object };
     }

@@ -11,10 +11,13 @@ import type { FleetView } from "../fleet/fleet.ts";
 import { createJoinToken } from "../identity/join-tokens.ts";
 import { rejoinNode } from "../identity/rejoin.ts";
 import { revokeNode } from "../identity/revocation.ts";
+import type { MaintenanceCalls } from "../maintenance/maintenance-calls.ts";
 import type { AuditEntry } from "../records.ts";
 import { Refused, refuse } from "../refusal.ts";
 import type { Catalog } from "../resources/catalog.ts";
 import type { MembershipIndex } from "../resources/membership-index.ts";
+import type { RepairCalls } from "../repair/repair-calls.ts";
+import type { RolloutCalls } from "../rollout/rollout-calls.ts";
 import type { Resources } from "../resources/resources.ts";
 import { type Content, contentIn, resolveSet } from "../resources/revisions.ts";
 import type { View } from "../resources/view.ts";
@@ -37,6 +40,9 @@ export interface OperatorCallsParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  readonly rollouts: RolloutCalls;
+  readonly maintenance: MaintenanceCalls;
+  readonly repairs: RepairCalls;
   /** What new machines are told; undefined where nobody enrols. */
   readonly enrolment: (() => { readonly caPin: string; readonly endpoint: string }) | undefined;
 }
@@ -56,7 +62,11 @@ export interface OperatorCalls {
   adoptCluster(request: AdoptClusterRequest, actor: string): Promise<Adopted>;
   /** @returns the node's id, and how often it has been asked for. @throws Refused */
   rejoinNode(node: string, actor: string): Promise<{ readonly nodeId: string; readonly rejoin: number }>;
-  listAudit(limit: number, actor: string): Promise<readonly AuditEntry[]>;
+  readonly rollouts: RolloutCalls;
+  readonly maintenance: MaintenanceCalls;
+  readonly repairs: RepairCalls;
+  /** @param target "Kind/name"; empty: of everything */
+  listAudit(limit: number, actor: string, target: string): Promise<readonly AuditEntry[]>;
   /** One answer per node of the sets that these manifests touch. @throws Refused */
   dryRunOnNodes(manifests: readonly Uint8Array[], maxNodesPerSet: number, signal: AbortSignal): AsyncIterable<DryRunOnNodesResponse>;
 }
@@ -101,7 +111,10 @@ export function operatorCalls(parts: OperatorCallsParts): OperatorCalls {
       if (!rejoin.ok) throw new Refused(rejoin);
       return rejoin;
     },
-    listAudit: (limit, actor) => listAudit(store, { limit, actor }),
+    rollouts: parts.rollouts,
+    maintenance: parts.maintenance,
+    repairs: parts.repairs,
+    listAudit: (limit, actor, target) => listAudit(store, { limit, actor, target }),
     async *dryRunOnNodes(manifests, maxNodesPerSet, signal) {
       const asked = nodesToAsk(parts, manifests, maxNodesPerSet);
       // In groups rather than all at once: each answer may be as large as a plan's diff.

@@ -5,6 +5,8 @@ import {
   type AuditRecord,
   type DryRunOnNodesRequest,
   type DryRunOnNodesResponse,
+  type FetchEvidenceRequest,
+  type FetchEvidenceResponse,
   type FetchLogsRequest,
   type FetchLogsResponse,
   type OperatorServer,
@@ -129,6 +131,28 @@ export function operatorService(parts: OperatorServiceParts): OperatorServer {
       return { object: wire(seen), outcome: OUTCOMES[outcome], warnings: [...warnings] };
     }),
     rejoinNode: unary("rejoinNode", async (request, peer) => calls.rejoinNode(textFrom("node", request.node, true), actorOf(peer))),
+    controlRollout: unary("controlRollout", async (request, peer) => {
+      const { object, started } = await calls.rollouts.control(request, actorOf(peer));
+      return { object: wire(object), started };
+    }),
+    approveRollout: unary("approveRollout", async (request, peer) => ({
+      object: wire(await calls.rollouts.approve(request, actorOf(peer))),
+    })),
+    planRollout: unary("planRollout", async (request) => ({ forecasts: [...calls.rollouts.forecast(request)] })),
+    maintainNode: unary("maintainNode", async (request, peer) => ({ nodeId: await calls.maintenance.maintain(request, actorOf(peer)) })),
+    createRepairs: unary("createRepairs", async (request, peer) => {
+      const created = await calls.repairs.create(request, isDryRun(request.dryRun), actorOf(peer));
+      return { objects: created.map(wire) };
+    }),
+    cancelRepair: unary("cancelRepair", async (request, peer) => {
+      return { object: wire(await calls.repairs.cancel(textFrom("name", request.name, true), actorOf(peer))) };
+    }),
+    fetchEvidence: streaming<FetchEvidenceRequest, FetchEvidenceResponse>("fetchEvidence", async function* (request, signal, peer) {
+      const node = calls.nodeIdOf(textFrom("node", request.node, true));
+      for await (const chunk of calls.repairs.evidence(node, textFrom("evidence", request.evidence, false), actorOf(peer), signal)) {
+        yield { chunk };
+      }
+    }),
     fetchLogs: streaming<FetchLogsRequest, FetchLogsResponse>("fetchLogs", async function* (request, signal) {
       const nodeId = calls.nodeIdOf(textFrom("node", request.node, true));
       const step = textFrom("step", request.step, false);
@@ -145,7 +169,7 @@ export function operatorService(parts: OperatorServiceParts): OperatorServer {
     }),
     listAudit: unary("listAudit", async (request) => {
       const limit = countFrom("limit", request.limit, 100, 10_000);
-      const entries = await calls.listAudit(limit, textFrom("actor", request.actor, false));
+      const entries = await calls.listAudit(limit, textFrom("actor", request.actor, false), textFrom("target", request.target, false));
       return { records: entries.map((entry): AuditRecord => ({ ...entry })) };
     }),
   };

@@ -24,6 +24,15 @@ export const keys = {
   /** ExpectedNodeRecord by node id: as whom it was let into a cluster last. */
   expectedNode: (nodeId: string): string => `expectednodes/${nodeId}`,
   expectedNodes: "expectednodes/",
+  /** MaintenanceRecord by node id: it is, or was, taken out of its cluster's scheduling. */
+  maintenance: (nodeId: string): string => `maintenance/${nodeId}`,
+  maintenances: "maintenance/",
+  /** RevisionRecord by digest: content that a set may go back to. */
+  revision: (digest: string): string => `revisions/${digest}`,
+  revisions: "revisions/",
+  /** SlotRecord by scope: written by every commit that brings nodes of the scope into change, so that of two who decided at once one loses. */
+  changeSlot: (scope: string): string => `slots/${scope === "" ? "-" : scope}`,
+  changeSlots: "slots/",
   /** AuditRecord; newest last. */
   audit: (atMs: number, unique: string): string => `audit/${String(atMs).padStart(15, "0")}-${unique}`,
   audits: "audit/",

@@ -20,6 +20,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { Impact } from "./plan.ts";
 import { Progress, StepDiff } from "./session.ts";
 
 export const protobufPackage = "drover.v1";
@@ -85,6 +86,53 @@ export namespace ApplyOutcome {
   export type APPLY_OUTCOME_CONFIGURED = typeof ApplyOutcome.APPLY_OUTCOME_CONFIGURED;
   export type APPLY_OUTCOME_UNCHANGED = typeof ApplyOutcome.APPLY_OUTCOME_UNCHANGED;
   export type UNRECOGNIZED = typeof ApplyOutcome.UNRECOGNIZED;
+}
+
+export const RolloutVerb = {
+  ROLLOUT_VERB_UNSPECIFIED: 0,
+  /** ROLLOUT_VERB_PAUSE - Nothing more begins; what is in change comes to its end. */
+  ROLLOUT_VERB_PAUSE: 1,
+  ROLLOUT_VERB_RESUME: 2,
+  /** ROLLOUT_VERB_PROMOTE - The running wave's soak and the next one's approval are not waited for. */
+  ROLLOUT_VERB_PROMOTE: 3,
+  /** ROLLOUT_VERB_ABORT - Nothing more begins, for good; what is not confirmed is undone by its node. */
+  ROLLOUT_VERB_ABORT: 4,
+  /** ROLLOUT_VERB_UNDO - The set goes back to its last good revision, by a rollout of its own. */
+  ROLLOUT_VERB_UNDO: 5,
+  /** ROLLOUT_VERB_RETRY - Nodes that failed are tried again. */
+  ROLLOUT_VERB_RETRY: 6,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type RolloutVerb = typeof RolloutVerb[keyof typeof RolloutVerb];
+
+export namespace RolloutVerb {
+  export type ROLLOUT_VERB_UNSPECIFIED = typeof RolloutVerb.ROLLOUT_VERB_UNSPECIFIED;
+  export type ROLLOUT_VERB_PAUSE = typeof RolloutVerb.ROLLOUT_VERB_PAUSE;
+  export type ROLLOUT_VERB_RESUME = typeof RolloutVerb.ROLLOUT_VERB_RESUME;
+  export type ROLLOUT_VERB_PROMOTE = typeof RolloutVerb.ROLLOUT_VERB_PROMOTE;
+  export type ROLLOUT_VERB_ABORT = typeof RolloutVerb.ROLLOUT_VERB_ABORT;
+  export type ROLLOUT_VERB_UNDO = typeof RolloutVerb.ROLLOUT_VERB_UNDO;
+  export type ROLLOUT_VERB_RETRY = typeof RolloutVerb.ROLLOUT_VERB_RETRY;
+  export type UNRECOGNIZED = typeof RolloutVerb.UNRECOGNIZED;
+}
+
+export const MaintenanceVerb = {
+  MAINTENANCE_VERB_UNSPECIFIED: 0,
+  MAINTENANCE_VERB_CORDON: 1,
+  MAINTENANCE_VERB_DRAIN: 2,
+  MAINTENANCE_VERB_UNCORDON: 3,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type MaintenanceVerb = typeof MaintenanceVerb[keyof typeof MaintenanceVerb];
+
+export namespace MaintenanceVerb {
+  export type MAINTENANCE_VERB_UNSPECIFIED = typeof MaintenanceVerb.MAINTENANCE_VERB_UNSPECIFIED;
+  export type MAINTENANCE_VERB_CORDON = typeof MaintenanceVerb.MAINTENANCE_VERB_CORDON;
+  export type MAINTENANCE_VERB_DRAIN = typeof MaintenanceVerb.MAINTENANCE_VERB_DRAIN;
+  export type MAINTENANCE_VERB_UNCORDON = typeof MaintenanceVerb.MAINTENANCE_VERB_UNCORDON;
+  export type UNRECOGNIZED = typeof MaintenanceVerb.UNRECOGNIZED;
 }
 
 export interface WhoAmIRequest {
@@ -276,6 +324,154 @@ export interface RejoinNodeResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+export interface ControlRolloutRequest {
+  /** Of the Rollout; for undo also of the NodeSet. */
+  name: string;
+  verb: RolloutVerb;
+  /** For people and the audit log. */
+  reason: string;
+  /** With resume: how many nodes the operator believes this to move; needed where maxUnavailable is 100%. */
+  confirmedNodes: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface ControlRolloutResponse {
+  object:
+    | ResourceObject
+    | undefined;
+  /** The Rollout that undo started; else empty. */
+  started: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface ApproveRolloutRequest {
+  name: string;
+  /** Counted from 1. */
+  wave: number;
+  /** As status.waves[].approvalDigest said: what the approver has seen. */
+  digest: string;
+  reason: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface ApproveRolloutResponse {
+  object: ResourceObject | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface PlanRolloutRequest {
+  /** NodeSets by name; empty: those that the manifests touch. */
+  nodeSets: string[];
+  /** Manifests as JSON; taken as if applied. */
+  manifests: Buffer[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface PlanRolloutResponse {
+  forecasts: RolloutForecast[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface RolloutForecast {
+  nodeSet: string;
+  revision: string;
+  nodes: number;
+  /** Nodes that have it already. */
+  updated: number;
+  impactBound: Impact;
+  steps: StepForecast[];
+  waves: WaveForecast[];
+  worst: DomainForecast[];
+  /** Why it could not begin now, or what to look at first. */
+  warnings: string[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface StepForecast {
+  step: string;
+  impact: Impact;
+  nodes: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface WaveForecast {
+  name: string;
+  nodes: number;
+  impactBound: Impact;
+  needsApproval: boolean;
+  /** The first five by name. */
+  sample: string[];
+  /** The most that are in change at once. */
+  atOnce: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface DomainForecast {
+  topologyKey: string;
+  value: string;
+  /** At once, and of how many. */
+  nodes: number;
+  of: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface MaintainNodeRequest {
+  /** Name or id. */
+  node: string;
+  verb: MaintenanceVerb;
+  reason: string;
+  /** Of a drain, in seconds; 0: 600. */
+  deadlineSeconds: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface MaintainNodeResponse {
+  nodeId: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface CreateRepairsRequest {
+  /** Names or ids; or by label_selector. */
+  nodes: string[];
+  labelSelector: string;
+  /** RestartUnits, Reapply, Repull, Rejoin, Reboot, HandOver; empty: as the node's set says. */
+  rungs: string[];
+  units: string[];
+  reason: string;
+  /** With a selector: how many nodes the operator believes it to match; must be right. */
+  confirmedNodes: number;
+  dryRun: DryRunMode;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface CreateRepairsResponse {
+  objects: ResourceObject[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface CancelRepairRequest {
+  name: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface CancelRepairResponse {
+  object: ResourceObject | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface FetchEvidenceRequest {
+  /** Name or id. */
+  node: string;
+  /** Of a repair's attempt; empty: gathered now. */
+  evidence: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface FetchEvidenceResponse {
+  chunk: Buffer;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
 export interface FetchLogsRequest {
   /** Name or id. */
   node: string;
@@ -312,6 +508,8 @@ export interface ListAuditRequest {
   /** Newest first; 0: 100. */
   limit: number;
   actor: string;
+  /** "Kind/name"; empty: all. */
+  target: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -2527,6 +2725,1742 @@ export const RejoinNodeResponse: MessageFns<RejoinNodeResponse> = {
   },
 };
 
+function createBaseControlRolloutRequest(): ControlRolloutRequest {
+  return { name: "", verb: 0, reason: "", confirmedNodes: 0, _unknownFields: {} };
+}
+
+export const ControlRolloutRequest: MessageFns<ControlRolloutRequest> = {
+  encode(message: ControlRolloutRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.verb !== 0) {
+      writer.uint32(16).int32(message.verb);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    if (message.confirmedNodes !== 0) {
+      writer.uint32(32).uint32(message.confirmedNodes);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ControlRolloutRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseControlRolloutRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.verb = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.confirmedNodes = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ControlRolloutRequest>): ControlRolloutRequest {
+    return ControlRolloutRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ControlRolloutRequest>): ControlRolloutRequest {
+    const message = createBaseControlRolloutRequest();
+    message.name = object.name ?? "";
+    message.verb = object.verb ?? 0;
+    message.reason = object.reason ?? "";
+    message.confirmedNodes = object.confirmedNodes ?? 0;
+    return message;
+  },
+};
+
+function createBaseControlRolloutResponse(): ControlRolloutResponse {
+  return { object: undefined, started: "", _unknownFields: {} };
+}
+
+export const ControlRolloutResponse: MessageFns<ControlRolloutResponse> = {
+  encode(message: ControlRolloutResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.object !== undefined) {
+      ResourceObject.encode(message.object, writer.uint32(10).fork()).join();
+    }
+    if (message.started !== "") {
+      writer.uint32(18).string(message.started);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ControlRolloutResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseControlRolloutResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.object = ResourceObject.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.started = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ControlRolloutResponse>): ControlRolloutResponse {
+    return ControlRolloutResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ControlRolloutResponse>): ControlRolloutResponse {
+    const message = createBaseControlRolloutResponse();
+    message.object = (object.object !== undefined && object.object !== null)
+      ? ResourceObject.fromPartial(object.object)
+      : undefined;
+    message.started = object.started ?? "";
+    return message;
+  },
+};
+
+function createBaseApproveRolloutRequest(): ApproveRolloutRequest {
+  return { name: "", wave: 0, digest: "", reason: "", _unknownFields: {} };
+}
+
+export const ApproveRolloutRequest: MessageFns<ApproveRolloutRequest> = {
+  encode(message: ApproveRolloutRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.wave !== 0) {
+      writer.uint32(16).uint32(message.wave);
+    }
+    if (message.digest !== "") {
+      writer.uint32(26).string(message.digest);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ApproveRolloutRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseApproveRolloutRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.wave = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.digest = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ApproveRolloutRequest>): ApproveRolloutRequest {
+    return ApproveRolloutRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ApproveRolloutRequest>): ApproveRolloutRequest {
+    const message = createBaseApproveRolloutRequest();
+    message.name = object.name ?? "";
+    message.wave = object.wave ?? 0;
+    message.digest = object.digest ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseApproveRolloutResponse(): ApproveRolloutResponse {
+  return { object: undefined, _unknownFields: {} };
+}
+
+export const ApproveRolloutResponse: MessageFns<ApproveRolloutResponse> = {
+  encode(message: ApproveRolloutResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.object !== undefined) {
+      ResourceObject.encode(message.object, writer.uint32(10).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ApproveRolloutResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseApproveRolloutResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.object = ResourceObject.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ApproveRolloutResponse>): ApproveRolloutResponse {
+    return ApproveRolloutResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ApproveRolloutResponse>): ApproveRolloutResponse {
+    const message = createBaseApproveRolloutResponse();
+    message.object = (object.object !== undefined && object.object !== null)
+      ? ResourceObject.fromPartial(object.object)
+      : undefined;
+    return message;
+  },
+};
+
+function createBasePlanRolloutRequest(): PlanRolloutRequest {
+  return { nodeSets: [], manifests: [], _unknownFields: {} };
+}
+
+export const PlanRolloutRequest: MessageFns<PlanRolloutRequest> = {
+  encode(message: PlanRolloutRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.nodeSets) {
+      writer.uint32(10).string(v!);
+    }
+    for (const v of message.manifests) {
+      writer.uint32(18).bytes(v!);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PlanRolloutRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlanRolloutRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeSets.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.manifests.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PlanRolloutRequest>): PlanRolloutRequest {
+    return PlanRolloutRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PlanRolloutRequest>): PlanRolloutRequest {
+    const message = createBasePlanRolloutRequest();
+    message.nodeSets = object.nodeSets?.map((e) => e) || [];
+    message.manifests = object.manifests?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBasePlanRolloutResponse(): PlanRolloutResponse {
+  return { forecasts: [], _unknownFields: {} };
+}
+
+export const PlanRolloutResponse: MessageFns<PlanRolloutResponse> = {
+  encode(message: PlanRolloutResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.forecasts) {
+      RolloutForecast.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PlanRolloutResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlanRolloutResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.forecasts.push(RolloutForecast.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PlanRolloutResponse>): PlanRolloutResponse {
+    return PlanRolloutResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PlanRolloutResponse>): PlanRolloutResponse {
+    const message = createBasePlanRolloutResponse();
+    message.forecasts = object.forecasts?.map((e) => RolloutForecast.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRolloutForecast(): RolloutForecast {
+  return {
+    nodeSet: "",
+    revision: "",
+    nodes: 0,
+    updated: 0,
+    impactBound: 0,
+    steps: [],
+    waves: [],
+    worst: [],
+    warnings: [],
+    _unknownFields: {},
+  };
+}
+
+export const RolloutForecast: MessageFns<RolloutForecast> = {
+  encode(message: RolloutForecast, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeSet !== "") {
+      writer.uint32(10).string(message.nodeSet);
+    }
+    if (message.revision !== "") {
+      writer.uint32(18).string(message.revision);
+    }
+    if (message.nodes !== 0) {
+      writer.uint32(24).uint32(message.nodes);
+    }
+    if (message.updated !== 0) {
+      writer.uint32(32).uint32(message.updated);
+    }
+    if (message.impactBound !== 0) {
+      writer.uint32(40).int32(message.impactBound);
+    }
+    for (const v of message.steps) {
+      StepForecast.encode(v!, writer.uint32(50).fork()).join();
+    }
+    for (const v of message.waves) {
+      WaveForecast.encode(v!, writer.uint32(58).fork()).join();
+    }
+    for (const v of message.worst) {
+      DomainForecast.encode(v!, writer.uint32(66).fork()).join();
+    }
+    for (const v of message.warnings) {
+      writer.uint32(74).string(v!);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RolloutForecast {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRolloutForecast();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeSet = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.revision = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.nodes = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.updated = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.impactBound = reader.int32() as any;
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.steps.push(StepForecast.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.waves.push(WaveForecast.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.worst.push(DomainForecast.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.warnings.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RolloutForecast>): RolloutForecast {
+    return RolloutForecast.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RolloutForecast>): RolloutForecast {
+    const message = createBaseRolloutForecast();
+    message.nodeSet = object.nodeSet ?? "";
+    message.revision = object.revision ?? "";
+    message.nodes = object.nodes ?? 0;
+    message.updated = object.updated ?? 0;
+    message.impactBound = object.impactBound ?? 0;
+    message.steps = object.steps?.map((e) => StepForecast.fromPartial(e)) || [];
+    message.waves = object.waves?.map((e) => WaveForecast.fromPartial(e)) || [];
+    message.worst = object.worst?.map((e) => DomainForecast.fromPartial(e)) || [];
+    message.warnings = object.warnings?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseStepForecast(): StepForecast {
+  return { step: "", impact: 0, nodes: 0, _unknownFields: {} };
+}
+
+export const StepForecast: MessageFns<StepForecast> = {
+  encode(message: StepForecast, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.step !== "") {
+      writer.uint32(10).string(message.step);
+    }
+    if (message.impact !== 0) {
+      writer.uint32(16).int32(message.impact);
+    }
+    if (message.nodes !== 0) {
+      writer.uint32(24).uint32(message.nodes);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StepForecast {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStepForecast();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.step = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.impact = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.nodes = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StepForecast>): StepForecast {
+    return StepForecast.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StepForecast>): StepForecast {
+    const message = createBaseStepForecast();
+    message.step = object.step ?? "";
+    message.impact = object.impact ?? 0;
+    message.nodes = object.nodes ?? 0;
+    return message;
+  },
+};
+
+function createBaseWaveForecast(): WaveForecast {
+  return { name: "", nodes: 0, impactBound: 0, needsApproval: false, sample: [], atOnce: 0, _unknownFields: {} };
+}
+
+export const WaveForecast: MessageFns<WaveForecast> = {
+  encode(message: WaveForecast, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.nodes !== 0) {
+      writer.uint32(16).uint32(message.nodes);
+    }
+    if (message.impactBound !== 0) {
+      writer.uint32(24).int32(message.impactBound);
+    }
+    if (message.needsApproval !== false) {
+      writer.uint32(32).bool(message.needsApproval);
+    }
+    for (const v of message.sample) {
+      writer.uint32(42).string(v!);
+    }
+    if (message.atOnce !== 0) {
+      writer.uint32(48).uint32(message.atOnce);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WaveForecast {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWaveForecast();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.nodes = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.impactBound = reader.int32() as any;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.needsApproval = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.sample.push(reader.string());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.atOnce = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<WaveForecast>): WaveForecast {
+    return WaveForecast.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WaveForecast>): WaveForecast {
+    const message = createBaseWaveForecast();
+    message.name = object.name ?? "";
+    message.nodes = object.nodes ?? 0;
+    message.impactBound = object.impactBound ?? 0;
+    message.needsApproval = object.needsApproval ?? false;
+    message.sample = object.sample?.map((e) => e) || [];
+    message.atOnce = object.atOnce ?? 0;
+    return message;
+  },
+};
+
+function createBaseDomainForecast(): DomainForecast {
+  return { topologyKey: "", value: "", nodes: 0, of: 0, _unknownFields: {} };
+}
+
+export const DomainForecast: MessageFns<DomainForecast> = {
+  encode(message: DomainForecast, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.topologyKey !== "") {
+      writer.uint32(10).string(message.topologyKey);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    if (message.nodes !== 0) {
+      writer.uint32(24).uint32(message.nodes);
+    }
+    if (message.of !== 0) {
+      writer.uint32(32).uint32(message.of);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DomainForecast {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDomainForecast();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.topologyKey = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.nodes = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.of = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DomainForecast>): DomainForecast {
+    return DomainForecast.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DomainForecast>): DomainForecast {
+    const message = createBaseDomainForecast();
+    message.topologyKey = object.topologyKey ?? "";
+    message.value = object.value ?? "";
+    message.nodes = object.nodes ?? 0;
+    message.of = object.of ?? 0;
+    return message;
+  },
+};
+
+function createBaseMaintainNodeRequest(): MaintainNodeRequest {
+  return { node: "", verb: 0, reason: "", deadlineSeconds: 0, _unknownFields: {} };
+}
+
+export const MaintainNodeRequest: MessageFns<MaintainNodeRequest> = {
+  encode(message: MaintainNodeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    if (message.verb !== 0) {
+      writer.uint32(16).int32(message.verb);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    if (message.deadlineSeconds !== 0) {
+      writer.uint32(32).uint32(message.deadlineSeconds);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MaintainNodeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMaintainNodeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.verb = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.deadlineSeconds = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<MaintainNodeRequest>): MaintainNodeRequest {
+    return MaintainNodeRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<MaintainNodeRequest>): MaintainNodeRequest {
+    const message = createBaseMaintainNodeRequest();
+    message.node = object.node ?? "";
+    message.verb = object.verb ?? 0;
+    message.reason = object.reason ?? "";
+    message.deadlineSeconds = object.deadlineSeconds ?? 0;
+    return message;
+  },
+};
+
+function createBaseMaintainNodeResponse(): MaintainNodeResponse {
+  return { nodeId: "", _unknownFields: {} };
+}
+
+export const MaintainNodeResponse: MessageFns<MaintainNodeResponse> = {
+  encode(message: MaintainNodeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MaintainNodeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMaintainNodeResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<MaintainNodeResponse>): MaintainNodeResponse {
+    return MaintainNodeResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<MaintainNodeResponse>): MaintainNodeResponse {
+    const message = createBaseMaintainNodeResponse();
+    message.nodeId = object.nodeId ?? "";
+    return message;
+  },
+};
+
+function createBaseCreateRepairsRequest(): CreateRepairsRequest {
+  return {
+    nodes: [],
+    labelSelector: "",
+    rungs: [],
+    units: [],
+    reason: "",
+    confirmedNodes: 0,
+    dryRun: 0,
+    _unknownFields: {},
+  };
+}
+
+export const CreateRepairsRequest: MessageFns<CreateRepairsRequest> = {
+  encode(message: CreateRepairsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.nodes) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.labelSelector !== "") {
+      writer.uint32(18).string(message.labelSelector);
+    }
+    for (const v of message.rungs) {
+      writer.uint32(26).string(v!);
+    }
+    for (const v of message.units) {
+      writer.uint32(34).string(v!);
+    }
+    if (message.reason !== "") {
+      writer.uint32(42).string(message.reason);
+    }
+    if (message.confirmedNodes !== 0) {
+      writer.uint32(48).uint32(message.confirmedNodes);
+    }
+    if (message.dryRun !== 0) {
+      writer.uint32(56).int32(message.dryRun);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CreateRepairsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCreateRepairsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodes.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.labelSelector = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.rungs.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.units.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.confirmedNodes = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.dryRun = reader.int32() as any;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CreateRepairsRequest>): CreateRepairsRequest {
+    return CreateRepairsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CreateRepairsRequest>): CreateRepairsRequest {
+    const message = createBaseCreateRepairsRequest();
+    message.nodes = object.nodes?.map((e) => e) || [];
+    message.labelSelector = object.labelSelector ?? "";
+    message.rungs = object.rungs?.map((e) => e) || [];
+    message.units = object.units?.map((e) => e) || [];
+    message.reason = object.reason ?? "";
+    message.confirmedNodes = object.confirmedNodes ?? 0;
+    message.dryRun = object.dryRun ?? 0;
+    return message;
+  },
+};
+
+function createBaseCreateRepairsResponse(): CreateRepairsResponse {
+  return { objects: [], _unknownFields: {} };
+}
+
+export const CreateRepairsResponse: MessageFns<CreateRepairsResponse> = {
+  encode(message: CreateRepairsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.objects) {
+      ResourceObject.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CreateRepairsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCreateRepairsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.objects.push(ResourceObject.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CreateRepairsResponse>): CreateRepairsResponse {
+    return CreateRepairsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CreateRepairsResponse>): CreateRepairsResponse {
+    const message = createBaseCreateRepairsResponse();
+    message.objects = object.objects?.map((e) => ResourceObject.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCancelRepairRequest(): CancelRepairRequest {
+  return { name: "", _unknownFields: {} };
+}
+
+export const CancelRepairRequest: MessageFns<CancelRepairRequest> = {
+  encode(message: CancelRepairRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelRepairRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCancelRepairRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CancelRepairRequest>): CancelRepairRequest {
+    return CancelRepairRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CancelRepairRequest>): CancelRepairRequest {
+    const message = createBaseCancelRepairRequest();
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
+function createBaseCancelRepairResponse(): CancelRepairResponse {
+  return { object: undefined, _unknownFields: {} };
+}
+
+export const CancelRepairResponse: MessageFns<CancelRepairResponse> = {
+  encode(message: CancelRepairResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.object !== undefined) {
+      ResourceObject.encode(message.object, writer.uint32(10).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelRepairResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCancelRepairResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.object = ResourceObject.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CancelRepairResponse>): CancelRepairResponse {
+    return CancelRepairResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CancelRepairResponse>): CancelRepairResponse {
+    const message = createBaseCancelRepairResponse();
+    message.object = (object.object !== undefined && object.object !== null)
+      ? ResourceObject.fromPartial(object.object)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseFetchEvidenceRequest(): FetchEvidenceRequest {
+  return { node: "", evidence: "", _unknownFields: {} };
+}
+
+export const FetchEvidenceRequest: MessageFns<FetchEvidenceRequest> = {
+  encode(message: FetchEvidenceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    if (message.evidence !== "") {
+      writer.uint32(18).string(message.evidence);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FetchEvidenceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFetchEvidenceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.evidence = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FetchEvidenceRequest>): FetchEvidenceRequest {
+    return FetchEvidenceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FetchEvidenceRequest>): FetchEvidenceRequest {
+    const message = createBaseFetchEvidenceRequest();
+    message.node = object.node ?? "";
+    message.evidence = object.evidence ?? "";
+    return message;
+  },
+};
+
+function createBaseFetchEvidenceResponse(): FetchEvidenceResponse {
+  return { chunk: Buffer.alloc(0), _unknownFields: {} };
+}
+
+export const FetchEvidenceResponse: MessageFns<FetchEvidenceResponse> = {
+  encode(message: FetchEvidenceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.chunk.length !== 0) {
+      writer.uint32(10).bytes(message.chunk);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FetchEvidenceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFetchEvidenceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.chunk = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FetchEvidenceResponse>): FetchEvidenceResponse {
+    return FetchEvidenceResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FetchEvidenceResponse>): FetchEvidenceResponse {
+    const message = createBaseFetchEvidenceResponse();
+    message.chunk = object.chunk ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
 function createBaseFetchLogsRequest(): FetchLogsRequest {
   return { node: "", step: "", maxBytes: 0, _unknownFields: {} };
 }
@@ -2874,7 +4808,7 @@ export const WatchProgressResponse: MessageFns<WatchProgressResponse> = {
 };
 
 function createBaseListAuditRequest(): ListAuditRequest {
-  return { limit: 0, actor: "", _unknownFields: {} };
+  return { limit: 0, actor: "", target: "", _unknownFields: {} };
 }
 
 export const ListAuditRequest: MessageFns<ListAuditRequest> = {
@@ -2884,6 +4818,9 @@ export const ListAuditRequest: MessageFns<ListAuditRequest> = {
     }
     if (message.actor !== "") {
       writer.uint32(18).string(message.actor);
+    }
+    if (message.target !== "") {
+      writer.uint32(26).string(message.target);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -2925,6 +4862,14 @@ export const ListAuditRequest: MessageFns<ListAuditRequest> = {
             message.actor = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.target = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2952,6 +4897,7 @@ export const ListAuditRequest: MessageFns<ListAuditRequest> = {
     const message = createBaseListAuditRequest();
     message.limit = object.limit ?? 0;
     message.actor = object.actor ?? "";
+    message.target = object.target ?? "";
     return message;
   },
 };
@@ -3268,6 +5214,83 @@ export const OperatorService = {
     responseSerialize: (value: RejoinNodeResponse): Buffer => Buffer.from(RejoinNodeResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RejoinNodeResponse => RejoinNodeResponse.decode(value),
   },
+  /** pause, resume, promote, abort, undo, retry. */
+  controlRollout: {
+    path: "/drover.v1.Operator/ControlRollout" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ControlRolloutRequest): Buffer =>
+      Buffer.from(ControlRolloutRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ControlRolloutRequest => ControlRolloutRequest.decode(value),
+    responseSerialize: (value: ControlRolloutResponse): Buffer =>
+      Buffer.from(ControlRolloutResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ControlRolloutResponse => ControlRolloutResponse.decode(value),
+  },
+  /** Lets a wave begin that waits for an approver. */
+  approveRollout: {
+    path: "/drover.v1.Operator/ApproveRollout" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ApproveRolloutRequest): Buffer =>
+      Buffer.from(ApproveRolloutRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ApproveRolloutRequest => ApproveRolloutRequest.decode(value),
+    responseSerialize: (value: ApproveRolloutResponse): Buffer =>
+      Buffer.from(ApproveRolloutResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ApproveRolloutResponse => ApproveRolloutResponse.decode(value),
+  },
+  /** What a rollout would disturb at most; contacts no node and changes nothing. */
+  planRollout: {
+    path: "/drover.v1.Operator/PlanRollout" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PlanRolloutRequest): Buffer => Buffer.from(PlanRolloutRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PlanRolloutRequest => PlanRolloutRequest.decode(value),
+    responseSerialize: (value: PlanRolloutResponse): Buffer => Buffer.from(PlanRolloutResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PlanRolloutResponse => PlanRolloutResponse.decode(value),
+  },
+  /** cordon, drain, uncordon of one node by hand. */
+  maintainNode: {
+    path: "/drover.v1.Operator/MaintainNode" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: MaintainNodeRequest): Buffer => Buffer.from(MaintainNodeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): MaintainNodeRequest => MaintainNodeRequest.decode(value),
+    responseSerialize: (value: MaintainNodeResponse): Buffer =>
+      Buffer.from(MaintainNodeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): MaintainNodeResponse => MaintainNodeResponse.decode(value),
+  },
+  /** Begins the repair of nodes. */
+  createRepairs: {
+    path: "/drover.v1.Operator/CreateRepairs" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CreateRepairsRequest): Buffer => Buffer.from(CreateRepairsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CreateRepairsRequest => CreateRepairsRequest.decode(value),
+    responseSerialize: (value: CreateRepairsResponse): Buffer =>
+      Buffer.from(CreateRepairsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CreateRepairsResponse => CreateRepairsResponse.decode(value),
+  },
+  cancelRepair: {
+    path: "/drover.v1.Operator/CancelRepair" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CancelRepairRequest): Buffer => Buffer.from(CancelRepairRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CancelRepairRequest => CancelRepairRequest.decode(value),
+    responseSerialize: (value: CancelRepairResponse): Buffer =>
+      Buffer.from(CancelRepairResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CancelRepairResponse => CancelRepairResponse.decode(value),
+  },
+  /** Evidence of a node as a gzipped tar archive: gathered now, or the bundle of an earlier repair. */
+  fetchEvidence: {
+    path: "/drover.v1.Operator/FetchEvidence" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: FetchEvidenceRequest): Buffer => Buffer.from(FetchEvidenceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): FetchEvidenceRequest => FetchEvidenceRequest.decode(value),
+    responseSerialize: (value: FetchEvidenceResponse): Buffer =>
+      Buffer.from(FetchEvidenceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): FetchEvidenceResponse => FetchEvidenceResponse.decode(value),
+  },
   fetchLogs: {
     path: "/drover.v1.Operator/FetchLogs" as const,
     requestStream: false as const,
@@ -3314,6 +5337,19 @@ export interface OperatorServer extends UntypedServiceImplementation {
   adoptCluster: handleUnaryCall<AdoptClusterRequest, AdoptClusterResponse>;
   /** Resets the node and lets it join its cluster again, within its set's budget. */
   rejoinNode: handleUnaryCall<RejoinNodeRequest, RejoinNodeResponse>;
+  /** pause, resume, promote, abort, undo, retry. */
+  controlRollout: handleUnaryCall<ControlRolloutRequest, ControlRolloutResponse>;
+  /** Lets a wave begin that waits for an approver. */
+  approveRollout: handleUnaryCall<ApproveRolloutRequest, ApproveRolloutResponse>;
+  /** What a rollout would disturb at most; contacts no node and changes nothing. */
+  planRollout: handleUnaryCall<PlanRolloutRequest, PlanRolloutResponse>;
+  /** cordon, drain, uncordon of one node by hand. */
+  maintainNode: handleUnaryCall<MaintainNodeRequest, MaintainNodeResponse>;
+  /** Begins the repair of nodes. */
+  createRepairs: handleUnaryCall<CreateRepairsRequest, CreateRepairsResponse>;
+  cancelRepair: handleUnaryCall<CancelRepairRequest, CancelRepairResponse>;
+  /** Evidence of a node as a gzipped tar archive: gathered now, or the bundle of an earlier repair. */
+  fetchEvidence: handleServerStreamingCall<FetchEvidenceRequest, FetchEvidenceResponse>;
   fetchLogs: handleServerStreamingCall<FetchLogsRequest, FetchLogsResponse>;
   /** Live progress of steps, as nodes stream it. */
   watchProgress: handleServerStreamingCall<WatchProgressRequest, WatchProgressResponse>;
@@ -3477,6 +5513,111 @@ export interface OperatorClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RejoinNodeResponse) => void,
   ): ClientUnaryCall;
+  /** pause, resume, promote, abort, undo, retry. */
+  controlRollout(
+    request: ControlRolloutRequest,
+    callback: (error: ServiceError | null, response: ControlRolloutResponse) => void,
+  ): ClientUnaryCall;
+  controlRollout(
+    request: ControlRolloutRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ControlRolloutResponse) => void,
+  ): ClientUnaryCall;
+  controlRollout(
+    request: ControlRolloutRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ControlRolloutResponse) => void,
+  ): ClientUnaryCall;
+  /** Lets a wave begin that waits for an approver. */
+  approveRollout(
+    request: ApproveRolloutRequest,
+    callback: (error: ServiceError | null, response: ApproveRolloutResponse) => void,
+  ): ClientUnaryCall;
+  approveRollout(
+    request: ApproveRolloutRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ApproveRolloutResponse) => void,
+  ): ClientUnaryCall;
+  approveRollout(
+    request: ApproveRolloutRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ApproveRolloutResponse) => void,
+  ): ClientUnaryCall;
+  /** What a rollout would disturb at most; contacts no node and changes nothing. */
+  planRollout(
+    request: PlanRolloutRequest,
+    callback: (error: ServiceError | null, response: PlanRolloutResponse) => void,
+  ): ClientUnaryCall;
+  planRollout(
+    request: PlanRolloutRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PlanRolloutResponse) => void,
+  ): ClientUnaryCall;
+  planRollout(
+    request: PlanRolloutRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PlanRolloutResponse) => void,
+  ): ClientUnaryCall;
+  /** cordon, drain, uncordon of one node by hand. */
+  maintainNode(
+    request: MaintainNodeRequest,
+    callback: (error: ServiceError | null, response: MaintainNodeResponse) => void,
+  ): ClientUnaryCall;
+  maintainNode(
+    request: MaintainNodeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: MaintainNodeResponse) => void,
+  ): ClientUnaryCall;
+  maintainNode(
+    request: MaintainNodeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: MaintainNodeResponse) => void,
+  ): ClientUnaryCall;
+  /** Begins the repair of nodes. */
+  createRepairs(
+    request: CreateRepairsRequest,
+    callback: (error: ServiceError | null, response: CreateRepairsResponse) => void,
+  ): ClientUnaryCall;
+  createRepairs(
+    request: CreateRepairsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CreateRepairsResponse) => void,
+  ): ClientUnaryCall;
+  createRepairs(
+    request: CreateRepairsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CreateRepairsResponse) => void,
+  ): ClientUnaryCall;
+  cancelRepair(
+    request: CancelRepairRequest,
+    callback: (error: ServiceError | null, response: CancelRepairResponse) => void,
+  ): ClientUnaryCall;
+  cancelRepair(
+    request: CancelRepairRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CancelRepairResponse) => void,
+  ): ClientUnaryCall;
+  cancelRepair(
+    request: CancelRepairRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CancelRepairResponse) => void,
+  ): ClientUnaryCall;
+  /** Evidence of a node as a gzipped tar archive: gathered now, or the bundle of an earlier repair. */
+  fetchEvidence(
+    request: FetchEvidenceRequest,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<FetchEvidenceResponse>;
+  fetchEvidence(
+    request: FetchEvidenceRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<FetchEvidenceResponse>;
   fetchLogs(request: FetchLogsRequest, options?: Partial<CallOptions>): ClientReadableStream<FetchLogsResponse>;
   fetchLogs(
     request: FetchLogsRequest,

@@ -95,6 +95,28 @@ export interface Plan {
   nodeSet: string;
   /** The Rollout that moved the node here, for people. */
   rollout: string;
+  /**
+   * A change that can cut the node off (network sysctls, containerd, kubelet) is undone unless the coordinator confirms it within
+   * this many milliseconds; 0: nothing is confirmed.
+   */
+  confirmDeadlineMs: number;
+  /** Asked on the node after the steps and with each drift scan. */
+  probes: Probe[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** Told as condition "Probe-<name>". */
+export interface Probe {
+  name: string;
+  target:
+    | //
+    /** A URL; status 200 to 399 passes. */
+    { $case: "httpUrl"; value: string }
+    | //
+    /** A port on the node's loopback that must accept a connection. */
+    { $case: "tcpPort"; value: number }
+    | undefined;
+  timeoutMs: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -492,6 +514,8 @@ function createBasePlan(): Plan {
     steps: [],
     nodeSet: "",
     rollout: "",
+    confirmDeadlineMs: 0,
+    probes: [],
     _unknownFields: {},
   };
 }
@@ -527,6 +551,12 @@ export const Plan: MessageFns<Plan> = {
     }
     if (message.rollout !== "") {
       writer.uint32(82).string(message.rollout);
+    }
+    if (message.confirmDeadlineMs !== 0) {
+      writer.uint32(88).uint32(message.confirmDeadlineMs);
+    }
+    for (const v of message.probes) {
+      Probe.encode(v!, writer.uint32(98).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -632,6 +662,22 @@ export const Plan: MessageFns<Plan> = {
             message.rollout = reader.string();
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.confirmDeadlineMs = reader.uint32();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.probes.push(Probe.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -667,6 +713,129 @@ export const Plan: MessageFns<Plan> = {
     message.steps = object.steps?.map((e) => Step.fromPartial(e)) || [];
     message.nodeSet = object.nodeSet ?? "";
     message.rollout = object.rollout ?? "";
+    message.confirmDeadlineMs = object.confirmDeadlineMs ?? 0;
+    message.probes = object.probes?.map((e) => Probe.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseProbe(): Probe {
+  return { name: "", target: undefined, timeoutMs: 0, _unknownFields: {} };
+}
+
+export const Probe: MessageFns<Probe> = {
+  encode(message: Probe, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    switch (message.target?.$case) {
+      case "httpUrl":
+        writer.uint32(18).string(message.target.value);
+        break;
+      case "tcpPort":
+        writer.uint32(24).uint32(message.target.value);
+        break;
+    }
+    if (message.timeoutMs !== 0) {
+      writer.uint32(32).uint32(message.timeoutMs);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Probe {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseProbe();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.target = { $case: "httpUrl", value: reader.string() };
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.target = { $case: "tcpPort", value: reader.uint32() };
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.timeoutMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Probe>): Probe {
+    return Probe.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Probe>): Probe {
+    const message = createBaseProbe();
+    message.name = object.name ?? "";
+    switch (object.target?.$case) {
+      case "httpUrl": {
+        if (object.target?.value !== undefined && object.target?.value !== null) {
+          message.target = { $case: "httpUrl", value: object.target.value };
+        }
+        break;
+      }
+      case "tcpPort": {
+        if (object.target?.value !== undefined && object.target?.value !== null) {
+          message.target = { $case: "tcpPort", value: object.target.value };
+        }
+        break;
+      }
+    }
+    message.timeoutMs = object.timeoutMs ?? 0;
     return message;
   },
 };

@@ -63,6 +63,9 @@ export interface ConverseRequest {
     /** The agent has nothing more to do; the coordinator answers with the next instruction or closes. */
     { $case: "idle"; value: Idle }
     | { $case: "joinCredentialRequest"; value: JoinCredentialRequest }
+    | { $case: "rungResult"; value: RungResult }
+    | { $case: "evidenceChunk"; value: EvidenceChunk }
+    | { $case: "confirmRequest"; value: ConfirmRequest }
     | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -76,6 +79,9 @@ export interface ConverseResponse {
     | { $case: "collectLogs"; value: CollectLogs }
     | { $case: "dryRun"; value: DryRun }
     | { $case: "joinCredential"; value: JoinCredential }
+    | { $case: "confirmPlan"; value: ConfirmPlan }
+    | { $case: "runRung"; value: RunRung }
+    | { $case: "collectEvidence"; value: CollectEvidence }
     | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -214,6 +220,74 @@ export interface JoinCredential {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** A plan with a confirm deadline is applied and waits for its confirmation. Said in a session that was opened after the last of its steps. */
+export interface ConfirmRequest {
+  planEpoch: number;
+  generation: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** What was applied stays. Not sent when something else is desired by now, or the rollout was aborted. */
+export interface ConfirmPlan {
+  planEpoch: number;
+  generation: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** One rung of a repair that the agent does itself. The same request_id again is answered with the same result, and not done twice. */
+export interface RunRung {
+  requestId: string;
+  rung: { $case: "restartUnits"; value: RestartUnits } | //
+  /** Images of the enforced plan whose content is damaged or absent are fetched anew. */
+  { $case: "repull"; value: Repull } | //
+  /** Answered before the machine goes down. */
+  { $case: "reboot"; value: Reboot } | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface RestartUnits {
+  /** With suffix: "kubelet.service". */
+  units: string[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface Repull {
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface Reboot {
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface RungResult {
+  requestId: string;
+  done: boolean;
+  /** CamelCase; empty when done. */
+  reason: string;
+  message: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** Journal tails, what differs from the plan, disk, conditions: without secrets. */
+export interface CollectEvidence {
+  requestId: string;
+  /** At most this much in all. */
+  maxBytes: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** Of a gzipped tar archive. */
+export interface EvidenceChunk {
+  requestId: string;
+  offset: number;
+  /** At most 32 KiB. */
+  chunk: Buffer;
+  last: boolean;
+  /** CamelCase; set when there is nothing to give. */
+  reason: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
 function createBaseConverseRequest(): ConverseRequest {
   return { body: undefined, _unknownFields: {} };
 }
@@ -241,6 +315,15 @@ export const ConverseRequest: MessageFns<ConverseRequest> = {
         break;
       case "joinCredentialRequest":
         JoinCredentialRequest.encode(message.body.value, writer.uint32(58).fork()).join();
+        break;
+      case "rungResult":
+        RungResult.encode(message.body.value, writer.uint32(66).fork()).join();
+        break;
+      case "evidenceChunk":
+        EvidenceChunk.encode(message.body.value, writer.uint32(74).fork()).join();
+        break;
+      case "confirmRequest":
+        ConfirmRequest.encode(message.body.value, writer.uint32(82).fork()).join();
         break;
     }
     if (message._unknownFields !== undefined) {
@@ -326,6 +409,30 @@ export const ConverseRequest: MessageFns<ConverseRequest> = {
             };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.body = { $case: "rungResult", value: RungResult.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.body = { $case: "evidenceChunk", value: EvidenceChunk.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.body = { $case: "confirmRequest", value: ConfirmRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -397,6 +504,24 @@ export const ConverseRequest: MessageFns<ConverseRequest> = {
         }
         break;
       }
+      case "rungResult": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "rungResult", value: RungResult.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "evidenceChunk": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "evidenceChunk", value: EvidenceChunk.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "confirmRequest": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "confirmRequest", value: ConfirmRequest.fromPartial(object.body.value) };
+        }
+        break;
+      }
     }
     return message;
   },
@@ -426,6 +551,15 @@ export const ConverseResponse: MessageFns<ConverseResponse> = {
         break;
       case "joinCredential":
         JoinCredential.encode(message.body.value, writer.uint32(50).fork()).join();
+        break;
+      case "confirmPlan":
+        ConfirmPlan.encode(message.body.value, writer.uint32(58).fork()).join();
+        break;
+      case "runRung":
+        RunRung.encode(message.body.value, writer.uint32(66).fork()).join();
+        break;
+      case "collectEvidence":
+        CollectEvidence.encode(message.body.value, writer.uint32(74).fork()).join();
         break;
     }
     if (message._unknownFields !== undefined) {
@@ -500,6 +634,30 @@ export const ConverseResponse: MessageFns<ConverseResponse> = {
             message.body = { $case: "joinCredential", value: JoinCredential.decode(reader, reader.uint32()) };
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.body = { $case: "confirmPlan", value: ConfirmPlan.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.body = { $case: "runRung", value: RunRung.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.body = { $case: "collectEvidence", value: CollectEvidence.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -559,6 +717,24 @@ export const ConverseResponse: MessageFns<ConverseResponse> = {
       case "joinCredential": {
         if (object.body?.value !== undefined && object.body?.value !== null) {
           message.body = { $case: "joinCredential", value: JoinCredential.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "confirmPlan": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "confirmPlan", value: ConfirmPlan.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "runRung": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "runRung", value: RunRung.fromPartial(object.body.value) };
+        }
+        break;
+      }
+      case "collectEvidence": {
+        if (object.body?.value !== undefined && object.body?.value !== null) {
+          message.body = { $case: "collectEvidence", value: CollectEvidence.fromPartial(object.body.value) };
         }
         break;
       }
@@ -2041,6 +2217,796 @@ export const JoinCredential: MessageFns<JoinCredential> = {
     message.expiresAtMs = object.expiresAtMs ?? 0;
     message.reason = object.reason ?? "";
     message.message = object.message ?? "";
+    return message;
+  },
+};
+
+function createBaseConfirmRequest(): ConfirmRequest {
+  return { planEpoch: 0, generation: 0, _unknownFields: {} };
+}
+
+export const ConfirmRequest: MessageFns<ConfirmRequest> = {
+  encode(message: ConfirmRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.planEpoch !== 0) {
+      writer.uint32(8).uint64(message.planEpoch);
+    }
+    if (message.generation !== 0) {
+      writer.uint32(16).uint64(message.generation);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ConfirmRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConfirmRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.planEpoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.generation = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ConfirmRequest>): ConfirmRequest {
+    return ConfirmRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ConfirmRequest>): ConfirmRequest {
+    const message = createBaseConfirmRequest();
+    message.planEpoch = object.planEpoch ?? 0;
+    message.generation = object.generation ?? 0;
+    return message;
+  },
+};
+
+function createBaseConfirmPlan(): ConfirmPlan {
+  return { planEpoch: 0, generation: 0, _unknownFields: {} };
+}
+
+export const ConfirmPlan: MessageFns<ConfirmPlan> = {
+  encode(message: ConfirmPlan, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.planEpoch !== 0) {
+      writer.uint32(8).uint64(message.planEpoch);
+    }
+    if (message.generation !== 0) {
+      writer.uint32(16).uint64(message.generation);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ConfirmPlan {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConfirmPlan();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.planEpoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.generation = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ConfirmPlan>): ConfirmPlan {
+    return ConfirmPlan.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ConfirmPlan>): ConfirmPlan {
+    const message = createBaseConfirmPlan();
+    message.planEpoch = object.planEpoch ?? 0;
+    message.generation = object.generation ?? 0;
+    return message;
+  },
+};
+
+function createBaseRunRung(): RunRung {
+  return { requestId: "", rung: undefined, _unknownFields: {} };
+}
+
+export const RunRung: MessageFns<RunRung> = {
+  encode(message: RunRung, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    switch (message.rung?.$case) {
+      case "restartUnits":
+        RestartUnits.encode(message.rung.value, writer.uint32(18).fork()).join();
+        break;
+      case "repull":
+        Repull.encode(message.rung.value, writer.uint32(26).fork()).join();
+        break;
+      case "reboot":
+        Reboot.encode(message.rung.value, writer.uint32(34).fork()).join();
+        break;
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RunRung {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRunRung();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.rung = { $case: "restartUnits", value: RestartUnits.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.rung = { $case: "repull", value: Repull.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.rung = { $case: "reboot", value: Reboot.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RunRung>): RunRung {
+    return RunRung.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RunRung>): RunRung {
+    const message = createBaseRunRung();
+    message.requestId = object.requestId ?? "";
+    switch (object.rung?.$case) {
+      case "restartUnits": {
+        if (object.rung?.value !== undefined && object.rung?.value !== null) {
+          message.rung = { $case: "restartUnits", value: RestartUnits.fromPartial(object.rung.value) };
+        }
+        break;
+      }
+      case "repull": {
+        if (object.rung?.value !== undefined && object.rung?.value !== null) {
+          message.rung = { $case: "repull", value: Repull.fromPartial(object.rung.value) };
+        }
+        break;
+      }
+      case "reboot": {
+        if (object.rung?.value !== undefined && object.rung?.value !== null) {
+          message.rung = { $case: "reboot", value: Reboot.fromPartial(object.rung.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseRestartUnits(): RestartUnits {
+  return { units: [], _unknownFields: {} };
+}
+
+export const RestartUnits: MessageFns<RestartUnits> = {
+  encode(message: RestartUnits, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.units) {
+      writer.uint32(10).string(v!);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestartUnits {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestartUnits();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.units.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RestartUnits>): RestartUnits {
+    return RestartUnits.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RestartUnits>): RestartUnits {
+    const message = createBaseRestartUnits();
+    message.units = object.units?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseRepull(): Repull {
+  return { _unknownFields: {} };
+}
+
+export const Repull: MessageFns<Repull> = {
+  encode(message: Repull, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Repull {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRepull();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Repull>): Repull {
+    return Repull.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<Repull>): Repull {
+    const message = createBaseRepull();
+    return message;
+  },
+};
+
+function createBaseReboot(): Reboot {
+  return { _unknownFields: {} };
+}
+
+export const Reboot: MessageFns<Reboot> = {
+  encode(message: Reboot, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Reboot {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReboot();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Reboot>): Reboot {
+    return Reboot.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<Reboot>): Reboot {
+    const message = createBaseReboot();
+    return message;
+  },
+};
+
+function createBaseRungResult(): RungResult {
+  return { requestId: "", done: false, reason: "", message: "", _unknownFields: {} };
+}
+
+export const RungResult: MessageFns<RungResult> = {
+  encode(message: RungResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.done !== false) {
+      writer.uint32(16).bool(message.done);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
+    }
+    if (message.message !== "") {
+      writer.uint32(34).string(message.message);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RungResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRungResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.done = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RungResult>): RungResult {
+    return RungResult.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RungResult>): RungResult {
+    const message = createBaseRungResult();
+    message.requestId = object.requestId ?? "";
+    message.done = object.done ?? false;
+    message.reason = object.reason ?? "";
+    message.message = object.message ?? "";
+    return message;
+  },
+};
+
+function createBaseCollectEvidence(): CollectEvidence {
+  return { requestId: "", maxBytes: 0, _unknownFields: {} };
+}
+
+export const CollectEvidence: MessageFns<CollectEvidence> = {
+  encode(message: CollectEvidence, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.maxBytes !== 0) {
+      writer.uint32(16).uint64(message.maxBytes);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CollectEvidence {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCollectEvidence();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.maxBytes = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CollectEvidence>): CollectEvidence {
+    return CollectEvidence.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CollectEvidence>): CollectEvidence {
+    const message = createBaseCollectEvidence();
+    message.requestId = object.requestId ?? "";
+    message.maxBytes = object.maxBytes ?? 0;
+    return message;
+  },
+};
+
+function createBaseEvidenceChunk(): EvidenceChunk {
+  return { requestId: "", offset: 0, chunk: Buffer.alloc(0), last: false, reason: "", _unknownFields: {} };
+}
+
+export const EvidenceChunk: MessageFns<EvidenceChunk> = {
+  encode(message: EvidenceChunk, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.requestId !== "") {
+      writer.uint32(10).string(message.requestId);
+    }
+    if (message.offset !== 0) {
+      writer.uint32(16).uint64(message.offset);
+    }
+    if (message.chunk.length !== 0) {
+      writer.uint32(26).bytes(message.chunk);
+    }
+    if (message.last !== false) {
+      writer.uint32(32).bool(message.last);
+    }
+    if (message.reason !== "") {
+      writer.uint32(42).string(message.reason);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EvidenceChunk {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEvidenceChunk();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.offset = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.chunk = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.last = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EvidenceChunk>): EvidenceChunk {
+    return EvidenceChunk.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EvidenceChunk>): EvidenceChunk {
+    const message = createBaseEvidenceChunk();
+    message.requestId = object.requestId ?? "";
+    message.offset = object.offset ?? 0;
+    message.chunk = object.chunk ?? Buffer.alloc(0);
+    message.last = object.last ?? false;
+    message.reason = object.reason ?? "";
     return message;
   },
 };

@@ -1,0 +1,12 @@
+/** TEMPORARY: goes when the three have their makers. */
+import type { MaintenanceCalls } from "./maintenance/maintenance-calls.ts";
+import { Refused, refuse } from "./refusal.ts";
+import type { RepairCalls } from "./repair/repair-calls.ts";
+import type { RolloutCalls } from "./rollout/rollout-calls.ts";
+
+const notYet = (): never => {
+  throw new Refused(refuse("NotReady", "not built yet"));
+};
+export const noRollouts: RolloutCalls = { control: notYet, approve: notYet, forecast: notYet };
+export const noMaintenance: MaintenanceCalls = { maintain: notYet };
+export const noRepairs: RepairCalls = { create: notYet, cancel: notYet, evidence: notYet };
