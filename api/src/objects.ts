@@ -564,13 +564,21 @@ const repair = z.strictObject({
         z.strictObject({
           rung: z.enum(RUNGS),
           startedAt: z.string(),
+          askedAt: z.string().optional().describe("From then on the node may have begun it."),
+          doneAt: z.string().optional().describe("When it was done; only what was told after that says whether it helped."),
           endedAt: z.string().optional(),
           outcome: z.enum(["Running", "Helped", "DidNotHelp", "Failed"]),
           message: z.string(),
           evidence: z.string().optional().describe("Id of the bundle gathered before it."),
+          generation: z.int().optional().describe("That Reapply or Rejoin gave the node."),
+          bootId: z.string().optional().describe("Of the boot that Reboot ends."),
         }),
       ),
       finishedAt: z.string().optional(),
+      clearedAt: z
+        .string()
+        .optional()
+        .describe("When the node had been healthy for an hour after it: from then on it may be repaired again without being asked."),
     })
     .optional(),
 });

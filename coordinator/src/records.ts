@@ -141,7 +141,7 @@ export type Peer =
  */
 export interface MaintenanceRecord {
   readonly nodeId: string;
-  /** metadata.name of the Cluster, and the node's name in it. */
+  /** metadata.name of the Cluster, and the node's name in it; both empty: it is in none, and the record only holds its place until its owner deletes it. */
   readonly cluster: string;
   readonly nodeName: string;
   readonly owner: { readonly kind: "Rollout" | "Repair" | "Operator"; readonly name: string };
