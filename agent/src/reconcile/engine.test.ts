@@ -336,6 +336,18 @@ describe("drift", () => {
     expect(engine.conditions.find((held) => held.type === "InSync")).toMatchObject({ status: "True" });
   });
 
+  it("is told of every step again when a plan is enforced, though nothing of it is news: gates believe nothing older", async () => {
+    const engine = await start();
+    await engine.accept(planOf(1));
+    await engine.apply(never);
+    noted = [];
+    await engine.accept(planOf(2));
+    await engine.apply(never);
+    const told = noted.flatMap(({ generation, body }) => (body?.$case === "condition" ? [`${generation} ${body.value.type}`] : []));
+    expect(engine.conditions.length).toBeGreaterThan(2);
+    expect(new Set(told)).toEqual(new Set(engine.conditions.map(({ type }) => `2 ${type}`)));
+  });
+
   it("is told by conditions only when they change", async () => {
     const engine = await enforced();
     noted = [];

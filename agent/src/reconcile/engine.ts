@@ -253,6 +253,7 @@ export class Engine {
     failpoint("report.finished.after");
     await journal.write({ type: "ended", ...pair, ending });
     await journal.compact();
+    if (ending.outcome === "enforced") this.#tellEvidence(pair, plan);
     this.#cancelled = undefined;
     log.info({ generation, ...ending }, "plan ended");
     return ending;
@@ -275,6 +276,13 @@ export class Engine {
       if (memory !== undefined) removals.push(removalOf(kind, plan, this.#parts.steps));
     }
     return removals;
+  }
+
+  /** What the steps found when they read back is told after the change also where it is no news: a rollout believes nothing older. */
+  #tellEvidence(pair: Pair, plan: Plan): void {
+    const owners = new Set(["node", ...plan.steps.map(({ spec }) => spec?.$case)]);
+    const found = this.#conditions.filter(({ owner }) => owners.has(owner));
+    this.#parts.reporter.note(found.map((held) => this.#event(pair, { $case: "condition", value: reportOf(held) })));
   }
 
   async #tell(owner: string, found: readonly StepCondition[], pair: Pair): Promise<void> {

@@ -105,7 +105,7 @@ export class FleetState implements FleetView {
   /** Folds one batch of the node. @param digest of its bytes; @param atUnixMs when it was logged */
   foldReport(nodeId: string, batch: ReportBatch, digest: number, atUnixMs: number): Folded {
     const entry = this.#entry(nodeId);
-    const folded = fold(entry.reported, entry.cursors, batch, batch.outboxEpoch.toString("hex"), digest);
+    const folded = fold(entry.reported, entry.cursors, batch, batch.outboxEpoch.toString("hex"), digest, atUnixMs);
     if (folded.cursors !== entry.cursors) {
       entry.reported = folded.reported;
       entry.shown = undefined;

@@ -19,6 +19,8 @@ export interface ObservedNode {
   readonly message: string;
   readonly failedStep: string;
   readonly enforcedRevision: string;
+  /** Coordinator's Unix milliseconds when it was told that the plan of that pair is enforced; 0: it is not. */
+  readonly enforcedAtUnixMs: number;
   /** Of observedGeneration, in order of their start. */
   readonly steps: readonly ObservedStep[];
   readonly conditions: readonly ObservedCondition[];
@@ -52,6 +54,8 @@ export interface ObservedCondition {
   readonly message: string;
   readonly lastTransitionUnixMs: number;
   readonly generation: number;
+  /** Told after the plan that is enforced was told to be so: evidence of what it did. */
+  readonly isSinceEnforced: boolean;
 }
 
 export interface ObservedDrift {
@@ -59,6 +63,8 @@ export interface ObservedDrift {
   readonly changes: readonly Change[];
   readonly isRepaired: boolean;
   readonly atUnixMs: number;
+  /** Coordinator's Unix milliseconds since when the step has drifted without a break. */
+  readonly sinceUnixMs: number;
 }
 
 export interface Health {

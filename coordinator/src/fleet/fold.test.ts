@@ -10,7 +10,7 @@ function foldAll(steps: readonly { epoch?: string; seq: number; digest?: number 
   let reported: ReportedNode = nothingReported;
   let cursors: OutboxCursors = [];
   return steps.map(({ epoch = "aa", seq, digest }) => {
-    const folded = fold(reported, cursors, batch(seq), epoch, digest ?? seq);
+    const folded = fold(reported, cursors, batch(seq), epoch, digest ?? seq, 0);
     ({ reported, cursors } = folded);
     return folded;
   });
@@ -63,7 +63,7 @@ describe("the order of one node's batches", () => {
 describe("what events make of a node", () => {
   const see = (...events: (Partial<Event> & { body: Event["body"] })[]): ReportedNode =>
     ReportBatch.fromPartial({ events: events.map((event) => ({ planEpoch: 1, ...event })) as never }).events.reduce(
-      foldEvent,
+      (node, event, index) => foldEvent(node, event, 1_000 + index),
       nothingReported,
     );
   const accepted = (generation: number) => ({ generation, body: { $case: "planAccepted" as const, value: { revision: "r" } } });
@@ -112,9 +112,34 @@ describe("what events make of a node", () => {
     expect(see(drift("a", false), drift("b", false)).drift.map((open) => open.changes[0]?.path)).toEqual(["a", "b"]);
     const repaired = see(drift("a", false), drift("b", false), drift("a", true)).drift;
     expect(repaired.map((one) => `${one.changes[0]?.path} ${one.isRepaired}`)).toEqual(["b false", "a true"]);
+    const gone = { generation: 1, body: { $case: "drift", value: { step: "sysctl", changes: [], repaired: true } } as Event["body"] };
+    expect(see(drift("a", false), gone).drift).toEqual([]);
     expect(see(drift("a", true), accepted(1), finished(1, PlanOutcome.PLAN_OUTCOME_ENFORCED)).drift).toEqual([]);
     expect(see(drift("a", false), result(1, "sysctl", StepOutcome.STEP_OUTCOME_CHANGED)).drift).toEqual([]);
     expect(see(...Array.from({ length: 20 }, (_, index) => drift(`k${index}`, false))).drift).toHaveLength(16);
+  });
+
+  it("tells what was said of the node after its plan was enforced from what was said before", () => {
+    const condition = (generation: number, type: string) => ({
+      generation,
+      body: { $case: "condition", value: { type } } as Event["body"],
+    });
+    const enforced = [accepted(1), condition(1, "A"), finished(1, PlanOutcome.PLAN_OUTCOME_ENFORCED), condition(1, "B")];
+    const fresh = (node: ReportedNode): string[] => node.conditions.filter((one) => one.isSinceEnforced).map(({ type }) => type);
+    expect([see(...enforced).enforcedAtUnixMs, fresh(see(...enforced))]).toEqual([1_002, ["B"]]);
+    // Said again after reports were lost, it is the same change.
+    const again = see(...enforced, finished(1, PlanOutcome.PLAN_OUTCOME_ENFORCED), condition(1, "C"));
+    expect([again.enforcedAtUnixMs, fresh(again)]).toEqual([1_002, ["B", "C"]]);
+    const next = see(...enforced, accepted(2), condition(2, "C"), condition(1, "D"));
+    expect([next.enforcedAtUnixMs, fresh(next)]).toEqual([0, ["B"]]);
+    expect(fresh(see(...enforced, accepted(2), condition(2, "C"), finished(2, PlanOutcome.PLAN_OUTCOME_ENFORCED)))).toEqual([]);
+  });
+
+  it("knows since when a step has drifted, and passes over drift from before the plan that is enforced", () => {
+    const since = (node: ReportedNode) => node.drift.map((one) => `${one.changes[0]?.path} ${one.isRepaired} ${one.sinceUnixMs}`);
+    expect(since(see(drift("a", false), accepted(0), drift("a", false)))).toEqual(["a false 1000"]);
+    expect(since(see(drift("a", false), drift("a", true), drift("a", false)))).toEqual(["a false 1002"]);
+    expect(since(see(accepted(2), finished(2, PlanOutcome.PLAN_OUTCOME_ENFORCED), drift("a", false)))).toEqual([]);
   });
 
   it("keeps a bounded number of steps and conditions, the newest ones, whatever a node makes up", () => {

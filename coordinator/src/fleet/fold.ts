@@ -19,6 +19,7 @@ export const nothingReported: ReportedNode = {
   message: "",
   failedStep: "",
   enforcedRevision: "",
+  enforcedAtUnixMs: 0,
   steps: [],
   conditions: [],
   drift: [],
@@ -69,8 +70,16 @@ const MAX_CONDITIONS = 64;
 /**
  * @param epoch the batch's outbox epoch in hex
  * @param digest of the batch's bytes, 48 bits
+ * @param loggedAtMs coordinator's Unix milliseconds
  */
-export function fold(reported: ReportedNode, cursors: OutboxCursors, batch: ReportBatch, epoch: string, digest: number): Folded {
+export function fold(
+  reported: ReportedNode,
+  cursors: OutboxCursors,
+  batch: ReportBatch,
+  epoch: string,
+  digest: number,
+  loggedAtMs: number,
+): Folded {
   const cursor = cursors.find((known) => known.epoch === epoch) ?? { epoch, seq: 0, recentDigests: [] };
   const same = (outcome: FoldOutcome): Folded => ({ outcome, reported, cursors, ack: { epoch, seq: cursor.seq } });
   if (batch.seq <= cursor.seq) {
@@ -92,18 +101,22 @@ export function fold(reported: ReportedNode, cursors: OutboxCursors, batch: Repo
     return { outcome: "oldOutbox", reported, cursors: kept, ack };
   }
   const older = cursors.filter((known) => known.epoch !== epoch).slice(0, REMEMBERED_OUTBOXES - 1);
-  return { outcome: "folded", reported: batch.events.reduce(foldEvent, reported), cursors: [advanced, ...older], ack };
+  const folded = batch.events.reduce((node, event) => foldEvent(node, event, loggedAtMs), reported);
+  return { outcome: "folded", reported: folded, cursors: [advanced, ...older], ack };
 }
 
-/** One event. Those of an older pair than the node's last say nothing about the present, and are passed over. */
-export function foldEvent(node: ReportedNode, event: Event): ReportedNode {
+/**
+ * One event. Those of an older pair than the node's last say nothing about the present, and are passed over.
+ * @param loggedAtMs coordinator's Unix milliseconds
+ */
+export function foldEvent(node: ReportedNode, event: Event, loggedAtMs: number): ReportedNode {
   const { body } = event;
   if (body === undefined) return node;
   const order = comparePairs(event, node);
   switch (body.$case) {
     case "planAccepted":
       if (order < 0) return node;
-      return { ...atPair(node, event), outcome: "accepted", reason: "", message: "", failedStep: "" };
+      return { ...atPair(node, event), outcome: "accepted", reason: "", message: "", failedStep: "", enforcedAtUnixMs: 0 };
     case "planRefused":
       // A repeated offer of what the node has is refused as old; that does not change how it ended.
       if (order < 0 || (order === 0 && node.outcome !== "none" && node.outcome !== "refused")) return node;
@@ -114,7 +127,11 @@ export function foldEvent(node: ReportedNode, event: Event): ReportedNode {
       if (outcome === undefined) return node;
       const { reason, message, failedStep, revision } = body.value;
       const ended: ReportedNode = { ...atPair(node, event), outcome, reason, message, failedStep };
-      return outcome === "enforced" ? { ...ended, enforcedRevision: revision, drift: [] } : ended;
+      if (outcome !== "enforced") return { ...ended, enforcedAtUnixMs: 0 };
+      // Told once more, because reports were lost: that is no new change.
+      if (order === 0 && node.outcome === "enforced") return { ...ended, drift: [] };
+      const conditions = ended.conditions.map((condition) => ({ ...condition, isSinceEnforced: false }));
+      return { ...ended, enforcedRevision: revision, enforcedAtUnixMs: loggedAtMs, conditions, drift: [] };
     }
     case "stepStarted": {
       if (order < 0) return node;
@@ -145,20 +162,39 @@ export function foldEvent(node: ReportedNode, event: Event): ReportedNode {
     case "condition": {
       const { type, reason, message, lastTransitionMs } = body.value;
       const status = CONDITION_STATUSES[body.value.status] ?? "Unknown";
-      return withCondition(node, { type, status, reason, message, lastTransitionUnixMs: lastTransitionMs, generation: event.generation });
+      const told = { type, status, reason, message, lastTransitionUnixMs: lastTransitionMs, generation: event.generation };
+      return withCondition(node, { ...told, isSinceEnforced: order === 0 && node.outcome === "enforced" });
     }
     case "drift": {
+      // Found before a newer plan was enforced, which looked itself.
+      if (order < 0 && node.outcome === "enforced") return node;
       const { step, changes, repaired } = body.value;
-      const found: ObservedDrift = { step, changes, isRepaired: repaired, atUnixMs: event.atMs };
+      const before = node.drift.find((drift) => drift.step === step && !drift.isRepaired);
+      const found: ObservedDrift = {
+        step,
+        changes,
+        isRepaired: repaired,
+        atUnixMs: event.atMs,
+        sinceUnixMs: before?.sinceUnixMs ?? loggedAtMs,
+      };
       const paths = new Set(changes.map((change) => change.path));
       // The newest word on a path counts: what was found before on the same paths is replaced, also by its repair.
-      const others = node.drift.filter((drift) => drift.step !== step || drift.changes.some((change) => !paths.has(change.path)));
+      // A step that was found in sync has nothing open.
+      const isGone = repaired && changes.length === 0;
+      const isOther = (drift: ObservedDrift): boolean => drift.step !== step || drift.changes.some((change) => !paths.has(change.path));
+      const others = node.drift.filter((drift) => (isGone ? drift.step !== step || drift.isRepaired : isOther(drift)));
+      if (isGone) return { ...node, drift: others };
       return { ...node, drift: [...others, found].slice(-MAX_DRIFT) };
     }
     case "gap": {
       const message = `${body.value.droppedEvents} events were dropped on the node because its outbox was full`;
       const condition = { type: "ReportsComplete", status: "False", reason: "OutboxFull", message } as const;
-      return withCondition(node, { ...condition, lastTransitionUnixMs: event.atMs, generation: event.generation });
+      return withCondition(node, {
+        ...condition,
+        lastTransitionUnixMs: event.atMs,
+        generation: event.generation,
+        isSinceEnforced: false,
+      });
     }
     case "facts":
       return { ...node, facts: body.value };
@@ -194,7 +230,7 @@ function comparePairs(event: Event, node: ReportedNode): number {
 /** The node at the event's pair; steps are those of one pair only. */
 function atPair(node: ReportedNode, event: Event): ReportedNode {
   if (comparePairs(event, node) === 0) return node;
-  const fresh = { outcome: "accepted", reason: "", message: "", failedStep: "", steps: [] } as const;
+  const fresh = { outcome: "accepted", reason: "", message: "", failedStep: "", steps: [], enforcedAtUnixMs: 0 } as const;
   return { ...node, ...fresh, planEpoch: event.planEpoch, observedGeneration: event.generation };
 }
 

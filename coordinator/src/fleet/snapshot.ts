@@ -4,7 +4,7 @@ import { deserialize, serialize } from "node:v8";
 import type { OutboxCursors, ReportedNode } from "./fold.ts";
 
 /** Raised whenever the shape of a block changes: an older snapshot is then passed over, and the log replayed. */
-const MAGIC = Buffer.from("drover-fleet-1\n");
+const MAGIC = Buffer.from("drover-fleet-2\n");
 const DIGEST_BYTES = 32;
 
 export interface SnapshotNode {
