@@ -18,7 +18,8 @@ import { contentIn, currentRollout, resolveSet, type Resolution } from "../resou
 import { keys } from "../store/keys.ts";
 import type { Store, StoreOperation } from "../store/store.ts";
 import { putJson } from "../store/values.ts";
-import { type Decision, decide } from "./decide.ts";
+import { decide } from "./decide.ts";
+import type { Decision } from "./model.ts";
 import { fleetNode, isRejoinDue, rolloutInput } from "./situation.ts";
 
 /** Passes are at least this far apart: a thousand reports in a second are one look. */
@@ -133,7 +134,7 @@ export class RolloutController {
       return isThere ? undefined : this.#obstacle(nodeId, resolution);
     };
     const fleet = own.map((member) => fleetNode({ ...this.#parts, obstacle }, member));
-    const decisions = decide(rolloutInput(rollout, own.length), fleet, now);
+    const decisions = decide(rolloutInput(rollout, own.length), fleet, [], now);
     for (const decision of decisions) {
       if (decision.type === "askAgain") this.#askAgainAtMs = Math.min(this.#askAgainAtMs ?? Infinity, decision.atMs);
     }

@@ -150,14 +150,14 @@ describe("a rollout, told as a story", () => {
     const play = new FleetPlay(["a", "b"]);
     play.decide();
     const moved = (): string[] =>
-      decide(play.rollout, [...play.nodes.values()], play.nowMs).flatMap((each) => (each.type === "move" ? [each.nodeId] : []));
+      decide(play.rollout, [...play.nodes.values()], [], play.nowMs).flatMap((each) => (each.type === "move" ? [each.nodeId] : []));
     play.supersede("B");
     play.node("a").obstacle = { reason: "PlanNotPossible", message: "its kubelet does not know that key", isUnsent: false };
     expect(moved()).toEqual([]);
     play.node("a").obstacle = { reason: "Unsupported", message: "its agent cannot do kubeadm", isUnsent: true };
-    play.node("a").observed = { planEpoch: 1, generation: 1, outcome: "accepted", reason: "", message: "" };
+    play.node("a").observed = { planEpoch: 1, generation: 1, outcome: "accepted", reason: "", message: "", fingerprint: undefined };
     expect(moved()).toEqual([]);
-    play.node("a").observed = { planEpoch: 1, generation: 1, outcome: "enforced", reason: "", message: "" };
+    play.node("a").observed = { planEpoch: 1, generation: 1, outcome: "enforced", reason: "", message: "", fingerprint: undefined };
     expect(moved()).toEqual([play.node("b").nodeId]);
   });
 
@@ -277,7 +277,7 @@ describe("decide", () => {
           .map((node) => ({ node, key: salt.next().value }))
           .sort((a, b) => a.key - b.key)
           .map(({ node }) => node);
-        expect(decide(play.rollout, shuffled, play.nowMs)).toEqual(decide(play.rollout, fleet, play.nowMs));
+        expect(decide(play.rollout, shuffled, [], play.nowMs)).toEqual(decide(play.rollout, fleet, [], play.nowMs));
       }),
     );
   });
@@ -289,9 +289,9 @@ describe("decide", () => {
         for (const step of steps) {
           act(play, step);
           // A coordinator that dies before its commit decides again from the same state: a decision not carried out leaves nothing behind.
-          if (step.isLost) decide(play.rollout, [...play.nodes.values()], play.nowMs);
+          if (step.isLost) decide(play.rollout, [...play.nodes.values()], [], play.nowMs);
           else play.decide();
-          expect(trulyInChange(play).length).toBeLessThanOrEqual(play.rollout.maxUnavailable);
+          expect(trulyInChange(play).length).toBeLessThanOrEqual(play.rollout.strategy.maxUnavailable);
         }
       }),
       { numRuns: 1000 },
@@ -332,8 +332,8 @@ describe("decide", () => {
 
   it("counts in change the same nodes, whether their cell is disrupted or calm", () => {
     const counted = (play: FleetPlay): unknown => {
-      const idle = { ...play.rollout, maxUnavailable: 0 };
-      const progress = decide(idle, [...play.nodes.values()], play.nowMs).find(({ type }) => type === "progress");
+      const idle = { ...play.rollout, strategy: { ...play.rollout.strategy, maxUnavailable: 0 } };
+      const progress = decide(idle, [...play.nodes.values()], [], play.nowMs).find(({ type }) => type === "progress");
       return progress?.type === "progress" && [progress.inChange, progress.failed, progress.updated];
     };
     fc.assert(

@@ -3,92 +3,7 @@
  * so whoever calls may crash, restart and ask again. What is written, sent or logged is the controller's.
  */
 
-export interface RolloutInput {
-  readonly name: string;
-  readonly revision: string;
-  /** In nodes, already resolved against the size of the set. */
-  readonly maxUnavailable: number;
-  readonly soakMs: number;
-  readonly progressDeadlineMs: number;
-  readonly failureBudget: number;
-}
-
-/** Nodes of the set, each as decided and as observed. */
-export type Fleet = readonly FleetNode[];
-
-export interface FleetNode {
-  readonly nodeId: string;
-  readonly name: string;
-  readonly verdict: "healthy" | "unhealthy" | "unknown";
-  readonly verdictReason: string;
-  /** What the store holds for it; undefined: nothing was ever decided. */
-  readonly desired: FleetDesired | undefined;
-  /** Undefined: it never reported on a plan. */
-  readonly observed: FleetObserved | undefined;
-  /** Why no plan can be sent to it, for example step kinds its agent lacks; undefined: nothing known against it. */
-  readonly obstacle:
-    | {
-        readonly reason: string;
-        readonly message: string;
-        /** Not even what was decided last is sent to it. */
-        readonly isUnsent: boolean;
-      }
-    | undefined;
-  /** Why nothing may be moved there now: many of its neighbours fell silent together. What is in change stays so, and stays counted; undefined: calm. */
-  readonly disruption: string | undefined;
-}
-
-export interface FleetDesired {
-  readonly planEpoch: number;
-  readonly generation: number;
-  readonly revision: string;
-  readonly rollout: string;
-  /** Unix milliseconds, coordinator's clock. */
-  readonly decidedAtMs: number;
-  /** When this generation was first seen enforced; soak counts from here. */
-  readonly enforcedAtMs: number | undefined;
-  /** It was asked since that the node be reset and join its cluster again. A node in change or soaking comes to its end first. */
-  readonly isRejoinDue: boolean;
-}
-
-export interface FleetObserved {
-  readonly planEpoch: number;
-  readonly generation: number;
-  readonly outcome: "none" | "accepted" | "enforced" | "failed" | "rejected" | "refused";
-  readonly reason: string;
-  readonly message: string;
-}
-
-export type Decision =
-  /** Give the node a new generation of the rollout's revision. */
-  | { readonly type: "move"; readonly nodeId: string; readonly name: string }
-  /** The generation is enforced for the first time: remember since when. */
-  | { readonly type: "settle"; readonly nodeId: string; readonly name: string }
-  | { readonly type: "wait"; readonly nodeId: string; readonly name: string; readonly reason: WaitReason; readonly message: string }
-  | {
-      readonly type: "progress";
-      readonly phase: "Pending" | "Progressing" | "Stopped" | "Complete";
-      readonly reason: string;
-      readonly message: string;
-      readonly total: number;
-      readonly updated: number;
-      readonly inChange: number;
-      readonly failed: number;
-    }
-  /** Nothing changes before this by itself; ask again then. Unix milliseconds. */
-  | { readonly type: "askAgain"; readonly atMs: number };
-
-/** Why a node does not move; one of these, or the obstacle's own. */
-export type WaitReason =
-  | "InChange"
-  | "Soaking"
-  | "Failed"
-  | "BudgetSpent"
-  | "CellDisrupted"
-  | "NodeUnhealthy"
-  | "NodeUnknown"
-  | "RolloutStopped"
-  | (string & {});
+import type { Decision, Elsewhere, Fleet, FleetDesired, FleetNode, FleetObserved, Progress, RolloutInput, WaitReason } from "./model.ts";
 
 type Standing =
   | { readonly is: "updated" }
@@ -112,12 +27,13 @@ interface Placed {
  * The budget counts a node once when it is in change, soaking, failed, unhealthy or unknown. A node that is available moves only while that count
  * is below maxUnavailable; one that an earlier plan left in change or broken is counted already, and moves while fewer than maxUnavailable are in change.
  */
-export function decide(rollout: RolloutInput, fleet: Fleet, now: number): readonly Decision[] {
+export function decide(rollout: RolloutInput, fleet: Fleet, _elsewhere: readonly Elsewhere[], now: number): readonly Decision[] {
+  const { strategy } = rollout;
   const placed = fleet
     .map((node): Placed => ({ node, standing: standingOf(node, rollout, now) }))
     .sort((a, b) => (a.node.name < b.node.name ? -1 : a.node.name > b.node.name ? 1 : 0));
   const failed = placed.filter(({ standing }) => standing.is === "failed" && standing.isOurs);
-  const isStopped = failed.length > rollout.failureBudget;
+  const isStopped = failed.length > strategy.failureBudget;
 
   const decisions: Decision[] = [];
   const changing = new Set(placed.filter(isInChange).map(({ node }) => node.nodeId));
@@ -127,7 +43,7 @@ export function decide(rollout: RolloutInput, fleet: Fleet, now: number): readon
   const budgetSpent = (): string => {
     const count = unavailable.size;
     if (spent.count !== count)
-      spent = { count, message: `${count} unavailable, ${rollout.maxUnavailable} allowed: ${named(placed, unavailable)}` };
+      spent = { count, message: `${count} unavailable, ${rollout.strategy.maxUnavailable} allowed: ${named(placed, unavailable)}` };
     return spent.message;
   };
   let updated = 0;
@@ -138,22 +54,25 @@ export function decide(rollout: RolloutInput, fleet: Fleet, now: number): readon
     if (standing.is === "updated" || standing.is === "soaking") updated += 1;
     if (standing.is === "soaking" || standing.is === "updated") {
       if (node.desired?.enforcedAtMs === undefined) decisions.push({ type: "settle", nodeId, name });
-      if (standing.is === "soaking") wait("Soaking", `changed; must stay right for ${seconds(rollout.soakMs)}`);
+      if (standing.is === "soaking") wait("Soaking", `changed; must stay right for ${seconds(rollout.strategy.soakMs)}`);
     } else if (node.obstacle !== undefined) {
       wait(node.obstacle.reason, node.obstacle.message);
     } else if (standing.is === "failed" && standing.isOurs && (isStopped || !standing.isRejoinDue)) {
       wait("Failed", standing.message);
     } else if (standing.is === "changing" && standing.isOurs) {
-      wait("InChange", `was given generation ${node.desired?.generation} and has ${seconds(rollout.progressDeadlineMs)} to enforce it`);
+      wait(
+        "InChange",
+        `was given generation ${node.desired?.generation} and has ${seconds(rollout.strategy.progressDeadlineMs)} to enforce it`,
+      );
     } else if (node.disruption !== undefined) {
       wait("CellDisrupted", node.disruption);
     } else if (node.verdict === "unknown") {
       wait("NodeUnknown", `its health is unknown (${node.verdictReason}), and nothing is done to such a node`);
     } else if (isStopped) {
-      wait("RolloutStopped", `${failed.length} failed, ${rollout.failureBudget} are borne: ${names(failed)}`);
+      wait("RolloutStopped", `${failed.length} failed, ${rollout.strategy.failureBudget} are borne: ${names(failed)}`);
     } else if (node.verdict === "unhealthy" && standing.is === "behind") {
       wait("NodeUnhealthy", `it is unhealthy (${node.verdictReason}) for another reason than our plan`);
-    } else if (changing.has(nodeId) || mayJoin(nodeId, changing, unavailable, rollout.maxUnavailable)) {
+    } else if (changing.has(nodeId) || mayJoin(nodeId, changing, unavailable, rollout.strategy.maxUnavailable)) {
       changing.add(nodeId);
       unavailable.add(nodeId);
       decisions.push({ type: "move", nodeId, name });
@@ -168,6 +87,9 @@ export function decide(rollout: RolloutInput, fleet: Fleet, now: number): readon
     updated,
     inChange: changing.size,
     failed: failed.length,
+    waitingCounts: waitingCounts(decisions),
+    waves: [],
+    fingerprints: [],
   });
   const nextMs = nextMoment(placed, now);
   if (nextMs !== undefined) decisions.push({ type: "askAgain", atMs: nextMs });
@@ -185,13 +107,13 @@ function standingOf(node: FleetNode, rollout: RolloutInput, now: number): Standi
   const isOurs = isRevision && desired.rollout === rollout.name;
   // From before a restored backup: it enforces something that we have forgotten, and is not in change.
   if (observed?.outcome === "enforced" && isBeyond(observed, desired)) return { is: "behind" };
-  const deadlineMs = desired.decidedAtMs + rollout.progressDeadlineMs;
+  const deadlineMs = desired.decidedAtMs + rollout.strategy.progressDeadlineMs;
   const hasActed = observed !== undefined && observed.planEpoch === desired.planEpoch && observed.generation === desired.generation;
   const outcome = hasActed ? observed.outcome : "none";
   switch (outcome) {
     case "enforced": {
       if (!isRevision) return { is: "behind" };
-      const untilMs = (desired.enforcedAtMs ?? now) + rollout.soakMs;
+      const untilMs = (desired.enforcedAtMs ?? now) + rollout.strategy.soakMs;
       if (isOurs && untilMs > now) return { is: "soaking", untilMs };
       return { is: desired.isRejoinDue ? "behind" : "updated" };
     }
@@ -209,7 +131,7 @@ function standingOf(node: FleetNode, rollout: RolloutInput, now: number): Standi
     case "accepted":
     default: {
       if (!isRevision || now < deadlineMs) return { is: "changing", deadlineMs, isOurs: isRevision };
-      const message = `did not enforce generation ${desired.generation} within ${seconds(rollout.progressDeadlineMs)}`;
+      const message = `did not enforce generation ${desired.generation} within ${seconds(rollout.strategy.progressDeadlineMs)}`;
       return { is: "failed", isOurs, isRetried: true, isRejoinDue: desired.isRejoinDue, message: `ProgressDeadlineExceeded: ${message}` };
     }
   }
@@ -241,10 +163,10 @@ function summary(
   decisions: readonly Decision[],
   isStopped: boolean,
   failed: readonly Placed[],
-): { phase: "Pending" | "Progressing" | "Stopped" | "Complete"; reason: string; message: string } {
+): Pick<Progress, "phase" | "reason" | "message"> {
   if (placed.length === 0) return { phase: "Pending", reason: "NoNodes", message: "the set selects no node yet" };
   if (isStopped) {
-    const message = `${failed.length} failed, ${rollout.failureBudget} are borne: ${names(failed)}; correct the profile and apply it, or apply again to retry`;
+    const message = `${failed.length} failed, ${rollout.strategy.failureBudget} are borne: ${names(failed)}; correct the profile and apply it, or apply again to retry`;
     return { phase: "Stopped", reason: "FailureBudgetExceeded", message };
   }
   if (placed.every(({ standing }) => standing.is === "updated")) {
@@ -256,6 +178,12 @@ function summary(
   if (moving > 0 || decisions.some(isOpen)) return { phase: "Progressing", reason: "NodesInChange", message: "nodes are in change" };
   const first = decisions.find((decision) => decision.type === "wait");
   return { phase: "Progressing", reason: "Waiting", message: first === undefined ? "waiting" : `${first.name}: ${first.message}` };
+}
+
+function waitingCounts(decisions: readonly Decision[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const decision of decisions) if (decision.type === "wait") counts[decision.reason] = (counts[decision.reason] ?? 0) + 1;
+  return counts;
 }
 
 function nextMoment(placed: readonly Placed[], now: number): number | undefined {

@@ -1,27 +1,31 @@
 /** A fleet in memory that plays decisions out and writes down what happened as prose: for tests of decide() only. */
-import { type Decision, decide, type FleetNode, type FleetObserved, type RolloutInput } from "./decide.ts";
+import { decide } from "./decide.ts";
+import type { Decision, Elsewhere, FleetNode, FleetObserved, ResolvedStrategy, RolloutInput } from "./model.ts";
 
-interface PlayedNode {
-  nodeId: string;
-  name: string;
-  verdict: FleetNode["verdict"];
-  verdictReason: string;
-  desired: FleetNode["desired"];
-  observed: FleetObserved | undefined;
-  obstacle: FleetNode["obstacle"];
-  disruption: FleetNode["disruption"];
-}
+type PlayedNode = { -readonly [Field in keyof FleetNode]: FleetNode[Field] };
 
-export interface PlayOptions {
-  readonly maxUnavailable?: number;
-  readonly soakMs?: number;
-  readonly progressDeadlineMs?: number;
-  readonly failureBudget?: number;
-}
+export type PlayOptions = Partial<ResolvedStrategy>;
+
+const PLAIN: ResolvedStrategy = {
+  maxUnavailable: 1,
+  isAll: false,
+  soakMs: 0,
+  progressDeadlineMs: 600_000,
+  failureBudget: 0,
+  canary: undefined,
+  waves: [],
+  budgets: [],
+  exclusive: undefined,
+  order: undefined,
+  approvals: new Set(),
+  drain: { from: "drain", deadlineMs: 600_000, revisitAfterMs: 300_000 },
+  hasWebhook: false,
+};
 
 export class FleetPlay {
   readonly nodes = new Map<string, PlayedNode>();
   rollout: RolloutInput;
+  elsewhere: readonly Elsewhere[] = [];
   nowMs = 0;
   #lines: string[] = [];
   readonly #told = new Map<string, string>();
@@ -30,10 +34,17 @@ export class FleetPlay {
     this.rollout = {
       name: "web-1",
       revision: "A",
-      maxUnavailable: options.maxUnavailable ?? 1,
-      soakMs: options.soakMs ?? 0,
-      progressDeadlineMs: options.progressDeadlineMs ?? 600_000,
-      failureBudget: options.failureBudget ?? 0,
+      strategy: { ...PLAIN, ...options },
+      isPaused: false,
+      isAborted: false,
+      promotedWave: 0,
+      approvals: new Map(),
+      confirmedNodes: undefined,
+      retriedAtMs: undefined,
+      opening: { isOpen: true, closesAtMs: undefined },
+      waitsFor: undefined,
+      waveGates: new Map(),
+      knownFingerprints: new Set(),
     };
     for (const name of names) this.join(name);
   }
@@ -51,12 +62,18 @@ export class FleetPlay {
     const node: PlayedNode = {
       nodeId: `id-${name}`,
       name,
+      labels: {},
       verdict: "healthy",
       verdictReason: "Beating",
       desired: undefined,
       observed: undefined,
       obstacle: undefined,
       disruption: undefined,
+      impact: "live",
+      drift: undefined,
+      isDrainable: false,
+      maintenance: undefined,
+      gate: { state: "passed", message: "" },
     };
     this.nodes.set(name, node);
     return node;
@@ -70,7 +87,8 @@ export class FleetPlay {
   reports(name: string, outcome: FleetObserved["outcome"], reason = "", message = ""): void {
     const node = this.node(name);
     const { planEpoch, generation } = node.desired!;
-    node.observed = { planEpoch, generation, outcome, reason, message };
+    const fingerprint = outcome === "enforced" || outcome === "accepted" || outcome === "none" ? undefined : `${reason}: ${message}`;
+    node.observed = { planEpoch, generation, outcome, reason, message, fingerprint };
     this.say(`${name} reports: generation ${generation} is ${outcome}${reason === "" ? "" : ` (${reason}: ${message})`}`);
   }
 
@@ -104,7 +122,7 @@ export class FleetPlay {
 
   /** Decides, does it, and tells what is new. */
   decide(): readonly Decision[] {
-    const decisions = decide(this.rollout, [...this.nodes.values()], this.nowMs);
+    const decisions = decide(this.rollout, [...this.nodes.values()], this.elsewhere, this.nowMs);
     for (const decision of decisions) this.#carryOut(decision);
     return decisions;
   }

@@ -7,17 +7,38 @@ import type { DesiredNode } from "../records.ts";
 import type { Catalog } from "../resources/catalog.ts";
 import type { Member } from "../resources/membership.ts";
 import { lackingText } from "../resources/view.ts";
-import type { FleetNode, RolloutInput } from "./decide.ts";
+import type { FleetNode, RolloutInput } from "./model.ts";
 
 export function rolloutInput(rollout: Rollout, nodeCount: number): RolloutInput {
   const { strategy, revision } = rollout.spec;
   return {
     name: rollout.metadata.name,
     revision,
-    maxUnavailable: resolveMaxUnavailable(strategy.maxUnavailable, nodeCount),
-    soakMs: parseDurationMs(strategy.soak),
-    progressDeadlineMs: parseDurationMs(strategy.progressDeadline),
-    failureBudget: strategy.failureBudget,
+    strategy: {
+      maxUnavailable: resolveMaxUnavailable(strategy.maxUnavailable, nodeCount),
+      isAll: false,
+      soakMs: parseDurationMs(strategy.soak),
+      progressDeadlineMs: parseDurationMs(strategy.progressDeadline),
+      failureBudget: strategy.failureBudget,
+      canary: undefined,
+      waves: [],
+      budgets: [],
+      exclusive: undefined,
+      order: undefined,
+      approvals: new Set(),
+      drain: { from: "never", deadlineMs: 0, revisitAfterMs: 0 },
+      hasWebhook: false,
+    },
+    isPaused: false,
+    isAborted: false,
+    promotedWave: 0,
+    approvals: new Map(),
+    confirmedNodes: undefined,
+    retriedAtMs: undefined,
+    opening: { isOpen: true, closesAtMs: undefined },
+    waitsFor: undefined,
+    waveGates: new Map(),
+    knownFingerprints: new Set(),
   };
 }
 
@@ -39,6 +60,7 @@ export function fleetNode({ catalog, fleet, stepKinds, obstacle, disruptionOf }:
   return {
     nodeId,
     name,
+    labels: {},
     verdict: observed?.health.verdict ?? "unknown",
     verdictReason: observed?.health.reason ?? "NeverSeen",
     desired: desired && fleetDesired(desired, rejoin),
@@ -48,9 +70,15 @@ export function fleetNode({ catalog, fleet, stepKinds, obstacle, disruptionOf }:
       outcome: observed.outcome,
       reason: observed.reason,
       message: observed.failedStep === "" ? observed.message : `step ${observed.failedStep}: ${observed.message}`,
+      fingerprint: undefined,
     },
     obstacle: unsupported(desired, stepKinds(nodeId)) ?? impossible(obstacle(nodeId)),
     disruption: disruption && disruptionText(disruption),
+    impact: "live",
+    drift: undefined,
+    isDrainable: false,
+    maintenance: undefined,
+    gate: { state: "passed", message: "" },
   };
 }
 
