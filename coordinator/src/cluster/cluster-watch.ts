@@ -24,6 +24,8 @@ const STALE_AFTER_INTERVALS = 3;
 const VERSION_INTERVAL_MS = 10 * 60_000;
 const PATCH_PAUSE_MS = 200;
 const PATCH_ATTEMPTS = 4;
+/** Before 1.24 kubeadm said master, too. */
+const CONTROL_PLANE_LABELS = ["node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master"];
 /** Said of the cluster, not of one Node. */
 const NO_USE_GOING_ON: ReadonlySet<ClusterApiErrorCode> = new Set(["Unreachable", "Unauthorized"]);
 
@@ -44,9 +46,16 @@ interface Member {
   readonly spec: KubeadmSpec;
 }
 
+/** A control plane as the cluster shows it, ours or not. */
+export interface ControlPlaneNode {
+  readonly nodeName: string;
+  readonly isReady: boolean;
+}
+
 export class ClusterWatch {
   readonly #parts: ClusterWatchParts;
   #nodes = new Map<string, KubernetesNode>();
+  #controlPlanes: readonly ControlPlaneNode[] | undefined;
   /** Nodes that are joining, or did and are not Ready yet: until when they are waited for. */
   readonly #settling = new Map<string, number>();
   readonly #readySinceMs = new Map<string, number>();
@@ -58,6 +67,7 @@ export class ClusterWatch {
   #failuresInRow = 0;
   #lastListMs: number | undefined;
   #lastVersionMs: number | undefined;
+  #readAtMs: number | undefined;
   #version = "";
   #hasMembers = false;
   #wake = new AbortController();
@@ -120,6 +130,16 @@ export class ClusterWatch {
     return { ...node, ready: "Unknown", reason: this.#failure?.reason ?? "ClusterUnreachable", message };
   }
 
+  /** Unix milliseconds when asking for its nodes began, the last time that it answered; undefined: it never did. */
+  get readAtMs(): number | undefined {
+    return this.#readAtMs;
+  }
+
+  /** All of the cluster; undefined: it has not said, or not lately. */
+  controlPlanes(): readonly ControlPlaneNode[] | undefined {
+    return this.#isStale() || this.#failure !== undefined ? undefined : this.#controlPlanes;
+  }
+
   /** Unix milliseconds. */
   readySinceMs(nodeId: string): number | undefined {
     return this.#readySinceMs.get(nodeId);
@@ -165,8 +185,10 @@ export class ClusterWatch {
         this.#version = await api.version(signal);
         this.#lastVersionMs = clock.monotonicMs();
       }
+      const beganAtMs = clock.now();
       const listed = await api.nodes(signal);
       const members = this.#members();
+      this.#readAtMs = beganAtMs;
       this.#take(members, listed);
       await this.#mark(members, listed, api, signal);
     } catch (error) {
@@ -200,6 +222,9 @@ export class ClusterWatch {
     this.#failuresInRow = 0;
     this.#lastListMs = clock.monotonicMs();
     this.#nodes = new Map();
+    this.#controlPlanes = listed
+      .filter(({ labels }) => CONTROL_PLANE_LABELS.some((label) => label in labels))
+      .map(({ name, ready }) => ({ nodeName: name, isReady: ready === "True" }));
     const adoption = catalog.objects("Cluster").get(cluster)?.value.metadata.uid ?? "";
     const expected = [...catalog.expectedNodes.values()].map(({ value }) => value).filter((record) => record.adoption === adoption);
     for (const { nodeId, nodeName } of members) {
