@@ -104,6 +104,14 @@ class AdoptedClusters implements Clusters {
     return this.#watchOf(nodeId)?.readySinceMs(nodeId);
   }
 
+  readAtMs(nodeId: string): number | undefined {
+    return this.#watchOf(nodeId)?.readAtMs;
+  }
+
+  controlPlanesOf(clusterName: string): ReturnType<ClusterWatch["controlPlanes"]> {
+    return this.#watching.get(clusterName)?.watch.controlPlanes();
+  }
+
   #watchOf(nodeId: string): ClusterWatch | undefined {
     const desired = this.#parts.catalog.desired.get(nodeId)?.value;
     const cluster = desired === undefined ? undefined : plannedJoin(desired)?.spec.cluster;

@@ -2,6 +2,7 @@
 import type { Cluster, Node } from "@drover/api";
 import type { Secret } from "@drover/lifecycle";
 import type { Refusal } from "../refusal.ts";
+import type { ControlPlaneNode } from "./cluster-watch.ts";
 import type { ClusterApi } from "./cluster-api.ts";
 
 export interface JoinCredentialWanted {
@@ -39,6 +40,10 @@ export interface Clusters {
   kubernetesNodeOf(nodeId: string): NonNullable<Node["status"]>["kubernetes"];
   /** Since when, in Unix milliseconds, it has been as Ready as it is; for people. */
   readySinceMs(nodeId: string): number | undefined;
+  /** When asking its cluster began, in Unix milliseconds, the last time that it answered: what kubernetesNodeOf says was so at some time after it. */
+  readAtMs(nodeId: string): number | undefined;
+  /** All control planes of the cluster, ours or not; undefined: it has not said, or not lately. */
+  controlPlanesOf(clusterName: string): readonly ControlPlaneNode[] | undefined;
   /** To read of its nodes and leases; undefined: it has no usable kubeconfig. Contacts nobody. */
   readingApiOf(clusterName: string): Promise<Pick<ClusterApi, "node" | "lease"> | undefined>;
   /** Called with a node id when what kubernetesNodeOf says of it changed. @returns what takes the listener away */
