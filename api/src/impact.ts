@@ -27,14 +27,32 @@ function isKnown(impact: Impact): boolean {
  * @param before what the node is known to enforce, not what was merely desired; undefined: nothing
  */
 export function upperBoundImpact(before: readonly Step[] | undefined, after: readonly Step[]): Impact {
+  return Math.max(Impact.IMPACT_LIVE, ...stepImpacts(before, after).map(({ impact }) => impact)) as Impact;
+}
+
+export interface StepImpact {
+  /** Of the step as it will be, or as it was where it goes. */
+  readonly id: string;
+  readonly kind: StepKind | undefined;
+  readonly before: Step | undefined;
+  readonly after: Step | undefined;
+  readonly impact: Impact;
+}
+
+/** The steps that differ, those that stay or come in the plan's order first, and the most that each can disturb. @param before as above */
+export function stepImpacts(before: readonly Step[] | undefined, after: readonly Step[]): readonly StepImpact[] {
   const old = byKind(before ?? []);
   const young = byKind(after);
-  const changed = [...new Set([...old.keys(), ...young.keys()])].filter((kind) => !isSame(old.get(kind), young.get(kind)));
-  const impacts = changed.map((kind) => {
-    if (kind === undefined) return Impact.IMPACT_REBOOT;
-    return kind === "kubeadm" ? kubeadmImpact(kubeadmOf(old.get(kind)), kubeadmOf(young.get(kind))) : KIND_IMPACT[kind];
+  const kinds = [...new Set([...young.keys(), ...old.keys()])].filter((kind) => !isSame(old.get(kind), young.get(kind)));
+  return kinds.map((kind) => {
+    const [was, is] = [old.get(kind), young.get(kind)];
+    return { id: (is ?? was)?.id ?? "", kind, before: was, after: is, impact: kindImpact(kind, was, is) };
   });
-  return Math.max(Impact.IMPACT_LIVE, ...impacts) as Impact;
+}
+
+function kindImpact(kind: StepKind | undefined, before: Step | undefined, after: Step | undefined): Impact {
+  if (kind === undefined) return Impact.IMPACT_REBOOT;
+  return kind === "kubeadm" ? kubeadmImpact(kubeadmOf(before), kubeadmOf(after)) : KIND_IMPACT[kind];
 }
 
 /** A node that leaves a cluster, for another one, for the same or for none, loses what runs on it. */

@@ -4,7 +4,7 @@ export { canonicalJson, contentDigest } from "./canonical-json.ts";
 export { type Compilation, compile, revisionOf, revisionOfLock } from "./compile.ts";
 export { formatDuration, parseDurationMs } from "./duration.ts";
 export { factLabels, labelValueOf } from "./fact-labels.ts";
-export { impactOf, upperBoundImpact } from "./impact.ts";
+export { impactOf, type StepImpact, stepImpacts, upperBoundImpact } from "./impact.ts";
 export { combinedJsonSchema, type JsonSchema, jsonSchemas } from "./json-schema.ts";
 export { checkKubernetes } from "./kubernetes-rules.ts";
 export {

@@ -7,15 +7,22 @@ import { makeDesired } from "./desired.ts";
 const SYSCTL = { sysctl: { values: { "vm.swappiness": 10 } } };
 const CONTAINERD = { containerd: { sandboxImage: "registry.k8s.io/pause:3.10" } };
 
-function decided(spec: object, before: DesiredNode | undefined, isBeforeEnforced: boolean): DesiredNode {
+function decided(
+  spec: object,
+  before: DesiredNode | undefined,
+  isBeforeEnforced: boolean,
+  more: { readonly drift?: Impact; readonly confirmDeadlineMs?: number } = {},
+): DesiredNode {
   const profile = { apiVersion: "drover.dev/v1alpha1", kind: "NodeProfile", metadata: { name: "p" }, spec } as unknown as NodeProfile;
   const about = { nodeId: "abcdefghij", nodeSet: "s", rollout: "s-1", locks: [], membership: undefined, facts: undefined };
-  const making = makeDesired({ ...about, profile, planEpoch: 1, before, isBeforeEnforced, nowMs: 1 });
+  const making = makeDesired({ ...about, profile, planEpoch: 1, before, isBeforeEnforced, nowMs: 1, ...more });
   if (!making.ok) throw new Error(making.message);
   return making.desired;
 }
 
-const boundOf = ({ plan }: DesiredNode): Impact => Plan.decode(Buffer.from(plan, "base64")).impactBound;
+const planOf = ({ plan }: DesiredNode): Plan => Plan.decode(Buffer.from(plan, "base64"));
+
+const boundOf = (desired: DesiredNode): Impact => planOf(desired).impactBound;
 
 it("a plan may disturb the node as far as it goes beyond what is enforced", () => {
   const first = decided({ ...SYSCTL, ...CONTAINERD }, undefined, false);
@@ -30,6 +37,23 @@ it("after a plan that was not enforced it may put back what that one, or one bef
   expect(boundOf(decided(SYSCTL, failed, false))).toBe(Impact.IMPACT_RESTART);
   const failedWithout = decided(SYSCTL, enforced, true);
   expect(boundOf(decided({ sysctl: { values: { "vm.swappiness": 20 } } }, failedWithout, false))).toBe(Impact.IMPACT_RESTART);
+});
+
+it("the same revision once more may mend the drift that it is for", () => {
+  const first = decided(CONTAINERD, undefined, false);
+  expect(boundOf(decided(CONTAINERD, first, true))).toBe(Impact.IMPACT_LIVE);
+  expect(boundOf(decided(CONTAINERD, first, true, { drift: Impact.IMPACT_RESTART }))).toBe(Impact.IMPACT_RESTART);
+});
+
+it("I4: a change that can cut the node off carries the strategy's deadline, any other none, and the revision knows nothing of it", () => {
+  const first = decided({ ...SYSCTL, ...CONTAINERD }, undefined, false);
+  expect(planOf(first).confirmDeadlineMs).toBe(120_000);
+  const calm = decided({ sysctl: { values: { "vm.swappiness": 20 } }, ...CONTAINERD }, first, true, { confirmDeadlineMs: 30_000 });
+  expect(planOf(calm).confirmDeadlineMs).toBe(0);
+  const risky = { ...SYSCTL, containerd: { sandboxImage: "registry.k8s.io/pause:3.11" } };
+  const short = decided(risky, first, true, { confirmDeadlineMs: 30_000 });
+  expect(planOf(short).confirmDeadlineMs).toBe(30_000);
+  expect(short.revision).toBe(decided(risky, first, true, { confirmDeadlineMs: 60_000 }).revision);
 });
 
 it("a member keeps its name in the cluster, whatever its machine calls itself, until it rejoins", () => {

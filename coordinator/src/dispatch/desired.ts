@@ -1,7 +1,17 @@
 /** What is decided for one node: the compiled plan under a pair that rises strictly, encoded once. Pure. */
-import { compile, formatProblem, type ImageLock, type Membership, type NodeProfile, upperBoundImpact } from "@drover/api";
-import { type Facts, Impact, Plan, type Step } from "@drover/proto";
+import {
+  compile,
+  DEFAULT_CONFIRM_DEADLINE,
+  formatProblem,
+  type ImageLock,
+  type Membership,
+  type NodeProfile,
+  parseDurationMs,
+} from "@drover/api";
+import { type Facts, type Impact, Plan, type Step } from "@drover/proto";
 import type { DesiredNode } from "../records.ts";
+import { needsConfirmation } from "./confirmation.ts";
+import { moveImpact } from "./move-impact.ts";
 
 /** A plan that reaches its node later than this is decided anew. */
 const ACCEPTABLE_FOR_MS = 24 * 3_600_000;
@@ -19,6 +29,12 @@ export interface DesiredInput {
   readonly before: DesiredNode | undefined;
   /** Whether the node enforces what was decided before; else nobody knows what is on it. */
   readonly isBeforeEnforced: boolean;
+  /** The highest impact of its open drift, which the same plan mends; left out: none. */
+  readonly drift?: Impact;
+  /** Whether it says that it is in its cluster; left out: it does not. */
+  readonly isMember?: boolean;
+  /** What can cut it off is undone unless it is confirmed within this; left out: as where a strategy says nothing. */
+  readonly confirmDeadlineMs?: number;
   readonly nowMs: number;
 }
 
@@ -38,7 +54,8 @@ export function makeDesired(input: DesiredInput): DesiredMaking {
     revision: compiled.revision,
     issuedAtMs: nowMs,
     expiresAtMs: nowMs + ACCEPTABLE_FOR_MS,
-    impactBound: impactBound(input, compiled.steps),
+    impactBound: moveImpact({ before, isBeforeEnforced: input.isBeforeEnforced, drift: input.drift ?? 0 }, compiled.steps).bound,
+    confirmDeadlineMs: confirmDeadlineMs(input, compiled.steps),
     steps: [...compiled.steps],
     nodeSet,
     rollout,
@@ -70,11 +87,8 @@ function named(membership: Membership, before: DesiredNode | undefined): Members
   return membership;
 }
 
-function impactBound({ before, isBeforeEnforced }: DesiredInput, steps: readonly Step[]): Impact {
-  if (before === undefined) return upperBoundImpact(undefined, steps);
-  const plan = Plan.decode(Buffer.from(before.plan, "base64"));
-  const sinceBefore = upperBoundImpact(plan.steps, steps);
-  if (isBeforeEnforced) return sinceBefore;
-  // How far it came is not known: what it, or one before it, changed or was to put back may still have to be put back.
-  return Math.max(sinceBefore, upperBoundImpact(undefined, steps), plan.impactBound) as Impact;
+function confirmDeadlineMs({ before, isBeforeEnforced, isMember, confirmDeadlineMs }: DesiredInput, steps: readonly Step[]): number {
+  const told = before === undefined ? [] : Plan.decode(Buffer.from(before.plan, "base64")).steps;
+  const isNeeded = needsConfirmation(isBeforeEnforced ? told : undefined, isBeforeEnforced ? [] : told, steps, isMember === true);
+  return isNeeded ? (confirmDeadlineMs ?? parseDurationMs(DEFAULT_CONFIRM_DEADLINE)) : 0;
 }
