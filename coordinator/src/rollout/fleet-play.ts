@@ -7,6 +7,7 @@ type PlayedNode = { -readonly [Field in keyof FleetNode]: FleetNode[Field] };
 export type PlayOptions = Partial<ResolvedStrategy>;
 
 const PLAIN: ResolvedStrategy = {
+  digest: "plain",
   maxUnavailable: 1,
   isAll: false,
   soakMs: 0,
@@ -159,6 +160,11 @@ export class FleetPlay {
         this.#tell("rollout", `${phase}, ${reason} (${message}): ${updated} of ${total} updated, ${inChange} in change, ${failed} failed`);
         return;
       }
+      case "drain":
+      case "release":
+      case "askGate":
+        this.#tell(decision.type, JSON.stringify(decision));
+        return;
       case "askAgain":
         this.#tell("asks again", `at ${decision.atMs / 1000} s`);
     }

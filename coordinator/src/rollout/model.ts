@@ -36,6 +36,8 @@ export interface RolloutInput {
 }
 
 export interface ResolvedStrategy {
+  /** contentDigest of the strategy as the rollout holds it: approvals are bound to it, and what was worked out for one strategy is used again for the same. */
+  readonly digest: string;
   readonly maxUnavailable: number;
   /** maxUnavailable was given as 100%, or as at least the set's size by percentage. */
   readonly isAll: boolean;
@@ -128,7 +130,7 @@ export interface Elsewhere {
 export type Decision =
   /** Give the node a new generation of the rollout's revision; for drift the same revision once more. */
   | { readonly type: "move"; readonly nodeId: string; readonly name: string }
-  /** The generation is enforced and its gates passed for the first time: remember since when. */
+  /** The generation is enforced and its gates passed for the first time, or it was not right while it soaked and soaks anew: remember since when. */
   | { readonly type: "settle"; readonly nodeId: string; readonly name: string }
   /** Workloads leave it before it is moved. */
   | { readonly type: "drain"; readonly nodeId: string; readonly name: string; readonly deadlineAtMs: number }
@@ -174,6 +176,7 @@ export type WaitReason =
   | "BudgetSpent"
   | "TopologyBudgetSpent"
   | "Exclusive"
+  | "DriftReturns"
   | "LaterWave"
   | "AwaitingApproval"
   | "CountNotConfirmed"

@@ -1,5 +1,5 @@
 /** Gathers what decide() judges: one set's nodes as the store and the fleet view know them. Reads only. */
-import { parseDurationMs, resolveMaxUnavailable, type Rollout } from "@drover/api";
+import { contentDigest, parseDurationMs, resolveMaxUnavailable, type Rollout } from "@drover/api";
 import { lackingKinds } from "../dispatch/planned-steps.ts";
 import type { FleetView } from "../fleet/fleet.ts";
 import { type DisruptionOf, disruptionText } from "../fleet/disruption.ts";
@@ -15,6 +15,7 @@ export function rolloutInput(rollout: Rollout, nodeCount: number): RolloutInput 
     name: rollout.metadata.name,
     revision,
     strategy: {
+      digest: contentDigest(strategy),
       maxUnavailable: resolveMaxUnavailable(strategy.maxUnavailable, nodeCount),
       isAll: false,
       soakMs: parseDurationMs(strategy.soak),

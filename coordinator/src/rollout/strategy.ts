@@ -1,5 +1,6 @@
 /** A strategy as people write it, resolved against the size of the set: what decide() counts with. Pure. */
 import {
+  contentDigest,
   defaultDrain,
   defaultGates,
   matchesSelector,
@@ -17,6 +18,7 @@ export function resolveStrategy(strategy: RolloutStrategy, nodeCount: number): R
   const soakMs = parseDurationMs(strategy.soak);
   const prefers = canary?.selector;
   return {
+    digest: contentDigest(strategy),
     maxUnavailable: resolveMaxUnavailable(maxUnavailable, nodeCount),
     isAll: maxUnavailable === "100%",
     soakMs,
