@@ -3,10 +3,11 @@ import { type Clock, type Log, type Random, runGroup } from "@drover/lifecycle";
 import type { FleetView } from "../fleet/fleet.ts";
 import type { Catalog, CatalogChange } from "../resources/catalog.ts";
 import type { Resources } from "../resources/resources.ts";
+import type { Refusal } from "../refusal.ts";
 import { keys } from "../store/keys.ts";
 import type { Store } from "../store/store.ts";
 import { adoptCluster } from "./adopt.ts";
-import type { ClusterApi } from "./cluster-api.ts";
+import type { ClusterApi, DrainingApi } from "./cluster-api.ts";
 import { BootstrapTokens } from "./bootstrap-tokens.ts";
 import { ClusterConnections, type ConnectCluster } from "./cluster-connections.ts";
 import { type ClusterStatus, ClusterWatch } from "./cluster-watch.ts";
@@ -100,6 +101,13 @@ class AdoptedClusters implements Clusters {
     return connection.ok ? connection.api : undefined;
   }
 
+  async drainingApiOf(clusterName: string): Promise<{ readonly ok: true; readonly api: DrainingApi } | Refusal> {
+    const connection = await this.#connections.to(clusterName);
+    if (connection.ok || this.#parts.catalog.objects("Cluster").has(clusterName)) return connection;
+    const api = await this.#connections.last(clusterName);
+    return api === undefined ? connection : { ok: true, api };
+  }
+
   readySinceMs(nodeId: string): number | undefined {
     return this.#watchOf(nodeId)?.readySinceMs(nodeId);
   }
@@ -154,8 +162,7 @@ class AdoptedClusters implements Clusters {
       if (objects.has(name)) continue;
       stop.abort();
       this.#watching.delete(name);
-      // Tokens that are left there take the connection with them.
-      if (![...catalog.bootstrapTokens.values()].some(({ value }) => value.cluster === name)) this.#connections.drop(name);
+      if (!isLeftIn(name, catalog)) this.#connections.drop(name);
     }
     for (const cluster of objects.keys()) {
       if (this.#watching.has(cluster) || signal.aborted) continue;
@@ -171,6 +178,8 @@ class AdoptedClusters implements Clusters {
   #wakeWatches(changes: readonly CatalogChange[]): void {
     const { catalog } = this.#parts;
     const isToken = changes.some(({ key }) => key.startsWith(keys.bootstrapTokens));
+    if (changes.some(({ key, isDeleted }) => isDeleted && key.startsWith(keys.maintenances)))
+      this.#connections.dropUnneeded((name) => catalog.objects("Cluster").has(name) || isLeftIn(name, catalog));
     for (const { key } of changes) {
       const desired = key.startsWith(keys.allDesired) ? catalog.desired.get(key.slice(keys.allDesired.length))?.value : undefined;
       const watch = desired === undefined ? undefined : this.#watching.get(plannedJoin(desired)?.spec.cluster ?? "")?.watch;
@@ -179,4 +188,9 @@ class AdoptedClusters implements Clusters {
     }
     if (isToken) for (const { watch } of this.#watching.values()) watch.look();
   }
+}
+
+/** Whether something of ours is in a cluster that goes by the connection that it had: tokens, cordoned nodes. */
+function isLeftIn(cluster: string, { bootstrapTokens, maintenances }: Catalog): boolean {
+  return [...bootstrapTokens.values(), ...maintenances.values()].some(({ value }) => value.cluster === cluster);
 }

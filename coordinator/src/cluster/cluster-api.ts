@@ -42,6 +42,8 @@ export interface ClusterNode {
   readonly message: string;
   readonly kubeletVersion: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** Nothing new is scheduled there: it is cordoned. */
+  readonly isUnschedulable: boolean;
   /** Those of drover.dev/ only. */
   readonly annotations: Readonly<Record<string, string>>;
   /** With every field that the API server gave. */
@@ -61,7 +63,28 @@ export interface NodePatch {
   readonly annotations: Readonly<Record<string, string | null>>;
   /** All of them; undefined: as they are. */
   readonly taints: readonly ClusterTaint[] | undefined;
+  /** undefined: as it is. */
+  readonly isUnschedulable?: boolean;
 }
+
+/** As much of a Pod as is looked at when its Node is drained. */
+export interface ClusterPod {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly phase: string;
+  /** It is being deleted, and there until its kubelet has ended it. */
+  readonly isTerminating: boolean;
+  /** Made by the kubelet itself of a file: nobody else can end it. */
+  readonly isMirror: boolean;
+  /** Kind of its controller; undefined: it has none, and nothing makes it anew. */
+  readonly controllerKind: string | undefined;
+}
+
+export type Eviction =
+  | { readonly outcome: "evicted" | "gone" }
+  /** Not now. budget: name of the PodDisruptionBudget that does not let it go; undefined: the server has another reason, told in message. */
+  | { readonly outcome: "held"; readonly budget: string | undefined; readonly message: string };
 
 export interface ClusterApi {
   /** "v1.31.2" */
@@ -79,14 +102,23 @@ export interface ClusterApi {
   /** undefined: there is none. */
   lease(lease: { readonly namespace: string; readonly name: string }, signal: AbortSignal): Promise<ClusterLease | undefined>;
   patchNode(name: string, patch: NodePatch, signal: AbortSignal): Promise<void>;
+  /** All that are bound to that Node, in all namespaces. */
+  podsOf(nodeName: string, signal: AbortSignal): Promise<readonly ClusterPod[]>;
+  /** Asks that it be ended with its own grace period, as far as PodDisruptionBudgets let it go; only while it is that very one. */
+  evict(pod: Pick<ClusterPod, "namespace" | "name" | "uid">, signal: AbortSignal): Promise<Eviction>;
   /** Only while it is that very one; one that is not there is gone already. */
   deleteNode(node: Pick<ClusterNode, "name" | "uid">, signal: AbortSignal): Promise<void>;
   /** Lets its connections go. */
   close(): Promise<void>;
 }
 
+/** What cordoning and draining need. */
+export type DrainingApi = Pick<ClusterApi, "node" | "nodes" | "patchNode" | "podsOf" | "evict">;
+
 /** Label of a bootstrap token's Secret, and annotation of a Node: the id of the node that it is for. */
 export const NODE_MARK = "drover.dev/node";
 export const ADOPTION_LABEL = "drover.dev/adoption";
 /** Annotation of a Node: which labels and taints on it are ours. */
 export const MANAGED_ANNOTATION = "drover.dev/managed";
+/** Annotation of a Node: we made it unschedulable, for the node with this id. */
+export const CORDON_ANNOTATION = "drover.dev/cordoned";

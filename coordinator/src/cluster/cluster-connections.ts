@@ -74,6 +74,11 @@ export class ClusterConnections {
     if (held !== undefined) this.#close(held.api);
   }
 
+  /** Lets those go that nobody needs any more. */
+  dropUnneeded(isNeeded: (cluster: string) => boolean): void {
+    for (const cluster of this.#open.keys()) if (!isNeeded(cluster)) this.drop(cluster);
+  }
+
   async closeAll(): Promise<void> {
     const open = [...this.#open.values()];
     this.#open.clear();

@@ -3,7 +3,7 @@ import type { Cluster, Node } from "@drover/api";
 import type { Secret } from "@drover/lifecycle";
 import type { Refusal } from "../refusal.ts";
 import type { ControlPlaneNode } from "./cluster-watch.ts";
-import type { ClusterApi } from "./cluster-api.ts";
+import type { ClusterApi, DrainingApi } from "./cluster-api.ts";
 
 export interface JoinCredentialWanted {
   readonly nodeId: string;
@@ -46,6 +46,8 @@ export interface Clusters {
   controlPlanesOf(clusterName: string): readonly ControlPlaneNode[] | undefined;
   /** To read of its nodes and leases; undefined: it has no usable kubeconfig. Contacts nobody. */
   readingApiOf(clusterName: string): Promise<Pick<ClusterApi, "node" | "lease"> | undefined>;
+  /** To cordon and drain its nodes; of a cluster that was given up, by the kubeconfig that it had while this process was there. Contacts nobody. */
+  drainingApiOf(clusterName: string): Promise<{ readonly ok: true; readonly api: DrainingApi } | Refusal>;
   /** Called with a node id when what kubernetesNodeOf says of it changed. @returns what takes the listener away */
   onChange(listen: (nodeId: string) => void): () => void;
 }

@@ -4,6 +4,8 @@ import {
   ClusterApiError,
   type ClusterLease,
   type ClusterNode,
+  type ClusterPod,
+  type Eviction,
   type NewBootstrapToken,
   type NodePatch,
 } from "./cluster-api.ts";
@@ -16,6 +18,12 @@ export class FakeClusterApi implements ClusterApi {
   /** By "namespace/name". */
   readonly leases = new Map<string, ClusterLease>();
   readonly patches: NodePatch[] = [];
+  /** By "namespace/name". */
+  readonly pods = new Map<string, ClusterPod & { readonly nodeName: string }>();
+  /** By "namespace/name" of a pod: what does not let it go. */
+  readonly held = new Map<string, Eviction & { readonly outcome: "held" }>();
+  /** What was asked to go, in order, as "namespace/name"; it terminates, and stays until a test deletes it. */
+  readonly evictions: string[] = [];
   /** What it answers to everything instead. */
   failure: ClusterApiError | undefined;
   missing: readonly string[] = [];
@@ -34,10 +42,18 @@ export class FakeClusterApi implements ClusterApi {
       message: "",
       kubeletVersion: "v1.31.2",
       labels: {},
+      isUnschedulable: false,
       annotations: {},
       taints: [],
     };
     this.stored.set(name, { ...node, ...given, name, resourceVersion: String(this.#version) });
+  }
+
+  /** @param pod "namespace/name" */
+  putPod(pod: string, nodeName: string, given: Partial<ClusterPod> = {}): void {
+    const [namespace = "", name = ""] = pod.split("/");
+    const made = { uid: `uid-${pod}`, phase: "Running", isTerminating: false, isMirror: false, controllerKind: "ReplicaSet", ...given };
+    this.pods.set(pod, { ...made, namespace, name, nodeName });
   }
 
   version(): Promise<string> {
@@ -83,14 +99,33 @@ export class FakeClusterApi implements ClusterApi {
       if (node.resourceVersion !== patch.resourceVersion) throw new ClusterApiError("Conflict", "it changed");
       this.patches.push(patch);
       const { uid } = node;
-      const { taints = node.taints } = patch;
+      const { taints = node.taints, isUnschedulable = node.isUnschedulable } = patch;
       this.putNode(name, {
         ...node,
         uid,
         labels: merged(node.labels, patch.labels),
         annotations: merged(node.annotations, patch.annotations),
         taints,
+        isUnschedulable,
       });
+    });
+  }
+
+  podsOf(nodeName: string): Promise<readonly ClusterPod[]> {
+    return this.#answer("podsOf", () => [...this.pods.values()].filter((pod) => pod.nodeName === nodeName));
+  }
+
+  evict({ namespace, name, uid }: Pick<ClusterPod, "namespace" | "name" | "uid">): Promise<Eviction> {
+    return this.#answer("evict", () => {
+      const key = `${namespace}/${name}`;
+      const pod = this.pods.get(key);
+      if (pod === undefined) return { outcome: "gone" };
+      if (pod.uid !== uid) throw new ClusterApiError("Conflict", "it is another pod");
+      const held = this.held.get(key);
+      if (held !== undefined) return held;
+      this.evictions.push(key);
+      this.pods.set(key, { ...pod, isTerminating: true });
+      return { outcome: "evicted" };
     });
   }
 

@@ -19,16 +19,18 @@ afterEach(async () => {
   }
 });
 
+interface Answer {
+  readonly status: number;
+  readonly body: string;
+}
+
 /** @param answer undefined: none, ever */
-async function facing(
-  answer: { readonly status: number; readonly body: string } | undefined,
-  { isTrusted = true, clock = systemClock } = {},
-) {
+async function facing(answer: Answer | undefined | ((url: string) => Answer), { isTrusted = true, clock = systemClock } = {}) {
   const seen: (string | undefined)[] = [];
   const server = createServer({ cert: served.certificate, key: served.key }, (request, response) => {
     seen.push(`${request.method} ${request.url} ${request.headers["user-agent"]} ${request.headers.authorization}`);
-    if (answer === undefined) return;
-    response.writeHead(answer.status, { "content-type": "application/json" }).end(answer.body);
+    const { status, body } = (typeof answer === "function" ? answer(request.url ?? "") : answer) ?? {};
+    if (status !== undefined) response.writeHead(status, { "content-type": "application/json" }).end(body);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as { port: number };
@@ -103,5 +105,40 @@ describe("what answers instead of a cluster", () => {
     const abandoned = api.version(left.signal).catch((error: unknown) => error);
     left.abort();
     expect(await abandoned).toMatchObject({ code: "Unreachable" });
+  });
+});
+
+describe("an eviction", () => {
+  const pod = { namespace: "default", name: "web-1", uid: "u" };
+  const budget = { reason: "DisruptionBudget", message: "The disruption budget web needs 2 healthy pods and has 2 currently" };
+  const evicting = (status: number, body: object, version = "v1") =>
+    facing((url) => {
+      const discovery = { groupVersion: "v1", resources: [{ name: "pods/eviction", group: "policy", version, kind: "Eviction" }] };
+      return url === "/api/v1" ? { status: 200, body: JSON.stringify(discovery) } : { status, body: JSON.stringify(body) };
+    });
+
+  it("that a budget does not let happen is no error, and names the budget", async () => {
+    const { api, seen } = await evicting(429, { message: "Cannot evict pod", details: { causes: [budget] } });
+    expect(await api.evict(pod, signal)).toEqual({ outcome: "held", budget: "web", message: budget.message });
+    expect(seen.at(-1)).toMatch(/^POST \/api\/v1\/namespaces\/default\/pods\/web-1\/eviction /);
+  });
+
+  it.each([
+    [{ message: "Too many requests, please try again later." }, "Too many requests, please try again later."],
+    [{ details: { causes: [null, { ...budget, message: 5 }] } }, "too many requests"],
+    [{ details: { causes: 7 } }, "too many requests"],
+  ])("that the server holds for another reason (%j) names no budget", async (body, message) => {
+    const { api } = await evicting(429, body);
+    expect(await api.evict(pod, signal)).toEqual({ outcome: "held", budget: undefined, message });
+  });
+
+  it("of a pod that is not there has happened; of another pod of its name is a conflict", async () => {
+    expect(await (await evicting(404, {})).api.evict(pod, signal)).toEqual({ outcome: "gone" });
+    await expect((await evicting(409, {})).api.evict(pod, signal)).rejects.toMatchObject({ code: "Conflict" });
+  });
+
+  it("is not asked for where the cluster has none", async () => {
+    const { api } = await facing({ status: 200, body: JSON.stringify({ groupVersion: "v1", resources: [] }) });
+    await expect(api.evict(pod, signal)).rejects.toMatchObject({ code: "Failed", message: expect.stringContaining("no pods/eviction") });
   });
 });

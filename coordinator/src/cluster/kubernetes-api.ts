@@ -1,33 +1,38 @@
 /** ClusterApi on a real cluster, over HTTPS. Uses only what has been stable since Kubernetes 1.20. The client library is loaded with the first cluster. */
-import type { ConfigurationOptions, V1Node } from "@kubernetes/client-node";
+import type { ConfigurationOptions } from "@kubernetes/client-node";
 import { type Clock, DeadlineExceeded, withDeadline } from "@drover/lifecycle";
-import {
-  ADOPTION_LABEL,
-  type ClusterApi,
-  ClusterApiError,
-  type ClusterApiErrorCode,
-  type ClusterNode,
-  NODE_MARK,
-  type NewBootstrapToken,
-} from "./cluster-api.ts";
+import { ADOPTION_LABEL, type ClusterApi, ClusterApiError, type ClusterApiErrorCode, type Eviction } from "./cluster-api.ts";
 import { type Kubeconfig, writeKubeconfig } from "./kubeconfig.ts";
+import {
+  heldBy,
+  MAX_TEXT,
+  NAMESPACE,
+  projected,
+  projectedPod,
+  renewTimeMs,
+  statusOf,
+  textOf,
+  TOKEN_NAME,
+  TOKEN_TYPE,
+  tokenSecret,
+} from "./kubernetes-objects.ts";
 
 const CALL_DEADLINE_MS = 10_000;
 const PAGE = 250;
 const MAX_PAGES = 400;
-const NAMESPACE = "kube-system";
-const TOKEN_TYPE = "bootstrap.kubernetes.io/token";
-const TOKEN_NAME = "bootstrap-token-";
-/** The group that kubeadm lets ask for a kubelet's certificate. */
-const TOKEN_GROUP = "system:bootstrappers:kubeadm:default-node-token";
-const ANNOTATIONS = "drover.dev/";
-const MAX_TEXT = 300;
+const EVICTION_VERSION_MS = 10 * 60_000;
 
 const LEASES = "coordination.k8s.io";
+
+interface Page {
+  readonly limit: number;
+  readonly _continue?: string;
+}
 
 interface Need {
   readonly group?: string;
   readonly resource: string;
+  readonly subresource?: string;
   readonly namespace: string;
   readonly verbs: readonly string[];
   /** What follows when we may not. */
@@ -37,8 +42,10 @@ interface Need {
 const NEEDS: readonly Need[] = [
   { resource: "secrets", namespace: NAMESPACE, verbs: ["create", "delete", "list"], so: "nodes cannot join" },
   { resource: "nodes", namespace: "", verbs: ["get", "list"], so: "which nodes are Ready is not known" },
-  { resource: "nodes", namespace: "", verbs: ["patch"], so: "labels and taints stay as they were at the join" },
+  { resource: "nodes", namespace: "", verbs: ["patch"], so: "labels and taints stay as they were at the join, and no node is cordoned" },
   { resource: "nodes", namespace: "", verbs: ["delete"], so: "a node that was reset cannot join again under its name" },
+  { resource: "pods", namespace: "", verbs: ["list"], so: "no node is drained" },
+  { resource: "pods", subresource: "eviction", namespace: "", verbs: ["create"], so: "no node is drained" },
   { group: LEASES, resource: "leases", namespace: "kube-node-lease", verbs: ["get"], so: "a silent node's Lease is no evidence" },
   { group: LEASES, resource: "leases", namespace: NAMESPACE, verbs: ["get"], so: "a silent node's Lease is no evidence" },
 ];
@@ -100,17 +107,49 @@ export async function connectKubernetes(kubeconfig: Kubeconfig, clock: Clock): P
     }
   }
 
+  /** All pages. */
+  async function listed<T>(
+    what: string,
+    signal: AbortSignal,
+    page: (request: Page, options: ConfigurationOptions) => Promise<{ readonly found: readonly T[]; readonly next: string | undefined }>,
+  ): Promise<readonly T[]> {
+    const found: T[] = [];
+    let next: string | undefined;
+    for (let count = 0; count < MAX_PAGES; count += 1) {
+      const request = { limit: PAGE, ...(next === undefined ? {} : { _continue: next }) };
+      const answer = await call(what, signal, (o) => page(request, o));
+      found.push(...answer.found);
+      next = answer.next;
+      if (next === undefined || next === "") return found;
+    }
+    throw new ClusterApiError("Failed", `${what} does not end after ${MAX_PAGES} pages`);
+  }
+
+  let eviction: { readonly apiVersion: string; readonly askedAtMs: number } | undefined;
+
+  /** policy/v1beta1 before Kubernetes 1.22, policy/v1 from 1.25 on, as discovery says; asked again now and then, for clusters are upgraded. */
+  async function evictionVersion(signal: AbortSignal): Promise<string> {
+    const nowMs = clock.monotonicMs();
+    if (eviction !== undefined && nowMs - eviction.askedAtMs < EVICTION_VERSION_MS) return eviction.apiVersion;
+    const { resources } = await call("asking how pods are evicted", signal, (o) => core.getAPIResources({}, o));
+    const found = resources.find(({ name }) => name === "pods/eviction");
+    if (found === undefined) throw new ClusterApiError("Failed", "the cluster's API evicts no pods: it has no pods/eviction");
+    eviction = { apiVersion: `${found.group ?? "policy"}/${found.version ?? "v1beta1"}`, askedAtMs: nowMs };
+    return eviction.apiVersion;
+  }
+
   return {
     version: (signal) => call("asking for its version", signal, async (o) => textOf((await versions.getCode({}, o)).gitVersion)),
 
     async missingAccess(signal) {
       const asked = NEEDS.flatMap(({ verbs, ...need }) => verbs.map((verb) => ({ ...need, verb })));
       const answers = await Promise.all(
-        asked.map(async ({ group = "", resource, namespace, verb, so }) => {
-          const body = { spec: { resourceAttributes: { group, resource, namespace, verb, version: "v1" } } };
+        asked.map(async ({ group = "", resource, subresource = "", namespace, verb, so }) => {
+          const body = { spec: { resourceAttributes: { group, resource, subresource, namespace, verb, version: "v1" } } };
           const { status } = await call("asking what we may", signal, (o) => authorizing.createSelfSubjectAccessReview({ body }, o));
           const where = namespace === "" ? "" : ` in ${namespace}`;
-          return status?.allowed === true ? [] : [`the kubeconfig's user may not ${verb} ${resource}${where}: ${so}`];
+          const what = subresource === "" ? resource : `${resource}/${subresource}`;
+          return status?.allowed === true ? [] : [`the kubeconfig's user may not ${verb} ${what}${where}: ${so}`];
         }),
       );
       return answers.flat();
@@ -141,22 +180,11 @@ export async function connectKubernetes(kubeconfig: Kubeconfig, clock: Clock): P
       return names.filter((name) => name.startsWith(TOKEN_NAME)).map((name) => name.slice(TOKEN_NAME.length));
     },
 
-    async nodes(signal) {
-      const found: ClusterNode[] = [];
-      let next: string | undefined;
-      for (let page = 0; page < MAX_PAGES; page += 1) {
-        const request = { limit: PAGE, ...(next === undefined ? {} : { _continue: next }) };
-        const list = async (o: ConfigurationOptions): Promise<{ readonly nodes: ClusterNode[]; readonly next: string | undefined }> => {
-          const { items, metadata } = await core.listNode(request, o);
-          return { nodes: items.map(projected), next: metadata?._continue };
-        };
-        const answer = await call("listing nodes", signal, list);
-        found.push(...answer.nodes);
-        next = answer.next;
-        if (next === undefined || next === "") return found;
-      }
-      throw new ClusterApiError("Failed", `listing nodes does not end after ${MAX_PAGES} pages`);
-    },
+    nodes: (signal) =>
+      listed("listing nodes", signal, async (page, o) => {
+        const { items, metadata } = await core.listNode(page, o);
+        return { found: items.map(projected), next: metadata?._continue };
+      }),
 
     async node(name, signal) {
       try {
@@ -179,10 +207,41 @@ export async function connectKubernetes(kubeconfig: Kubeconfig, clock: Clock): P
       }
     },
 
-    async patchNode(name, { resourceVersion, labels, annotations, taints }, signal) {
-      const body = { metadata: { resourceVersion, labels, annotations }, ...(taints === undefined ? {} : { spec: { taints } }) };
+    async patchNode(name, { resourceVersion, labels, annotations, taints, isUnschedulable }, signal) {
+      const spec = {
+        ...(taints === undefined ? {} : { taints }),
+        ...(isUnschedulable === undefined ? {} : { unschedulable: isUnschedulable ? true : null }),
+      };
+      const body = { metadata: { resourceVersion, labels, annotations }, spec };
       const contentType = kubernetes.PatchStrategy.MergePatch;
       await call(`changing node ${name}`, signal, (o) => core.patchNode({ name, body }, o), { contentType });
+    },
+
+    podsOf: (nodeName, signal) =>
+      listed(`listing the pods of node ${nodeName}`, signal, async (page, o) => {
+        const { items, metadata } = await core.listPodForAllNamespaces({ ...page, fieldSelector: `spec.nodeName=${nodeName}` }, o);
+        return { found: items.map(projectedPod), next: metadata?._continue };
+      }),
+
+    async evict({ namespace, name, uid }, signal) {
+      const what = `evicting pod ${namespace}/${name}`;
+      const apiVersion = await evictionVersion(signal);
+      const body = { apiVersion, kind: "Eviction", metadata: { namespace, name }, deleteOptions: { preconditions: { uid } } };
+      const ask = async (o: ConfigurationOptions): Promise<Eviction> => {
+        try {
+          await core.createNamespacedPodEviction({ namespace, name, body }, o);
+          return { outcome: "evicted" };
+        } catch (error) {
+          if (error instanceof kubernetes.ApiException && error.code === 429) return heldBy(error.body);
+          throw error;
+        }
+      };
+      try {
+        return await call(what, signal, ask);
+      } catch (error) {
+        if (error instanceof ClusterApiError && error.code === "NotFound") return { outcome: "gone" };
+        throw error;
+      }
     },
 
     async deleteNode({ name, uid }, signal) {
@@ -194,69 +253,6 @@ export async function connectKubernetes(kubeconfig: Kubeconfig, clock: Clock): P
   };
 }
 
-function tokenSecret({ tokenId, secret, expiresAtMs, description, nodeId, adoption }: NewBootstrapToken) {
-  return {
-    apiVersion: "v1",
-    kind: "Secret",
-    type: TOKEN_TYPE,
-    metadata: { name: `${TOKEN_NAME}${tokenId}`, namespace: NAMESPACE, labels: { [NODE_MARK]: nodeId, [ADOPTION_LABEL]: adoption } },
-    stringData: {
-      "token-id": tokenId,
-      "token-secret": secret.reveal(),
-      // Kubernetes reads RFC 3339 without fractions here.
-      expiration: new Date(expiresAtMs).toISOString().replace(/\.\d+Z$/, "Z"),
-      "usage-bootstrap-authentication": "true",
-      "usage-bootstrap-signing": "true",
-      "auth-extra-groups": TOKEN_GROUP,
-      description,
-    },
-  };
-}
-
-/** @throws TypeError when the server sent something else */
-function textOf(value: unknown): string {
-  return wholeTextOf(value).slice(0, MAX_TEXT);
-}
-
-/** @throws TypeError when the server sent something else */
-function wholeTextOf(value: unknown): string {
-  if (typeof value !== "string" || value === "") throw new TypeError("no text");
-  return value;
-}
-
-function projected({ metadata, spec, status }: V1Node): ClusterNode {
-  const ready = status?.conditions?.find(({ type }) => type === "Ready");
-  const annotations = Object.entries(metadata?.annotations ?? {}).filter(([key]) => key.startsWith(ANNOTATIONS));
-  return {
-    name: textOf(metadata?.name),
-    uid: metadata?.uid ?? "",
-    resourceVersion: metadata?.resourceVersion ?? "",
-    createdAtMs: metadata?.creationTimestamp?.getTime() ?? 0,
-    ready: ready?.status === "True" || ready?.status === "False" ? ready.status : "Unknown",
-    reason: ready?.reason ?? "",
-    message: (ready?.message ?? "").slice(0, MAX_TEXT),
-    kubeletVersion: status?.nodeInfo?.kubeletVersion ?? "",
-    labels: metadata?.labels ?? {},
-    annotations: Object.fromEntries(annotations),
-    taints: (spec?.taints ?? []).map(({ key, value, effect, timeAdded }) => ({
-      key: wholeTextOf(key),
-      value: value ?? "",
-      effect: wholeTextOf(effect),
-      ...(timeAdded === undefined ? {} : { timeAdded: rfc3339(timeAdded) }),
-    })),
-  };
-}
-
-/** The library calls it a Date with microseconds, and hands over the text that the server sent. */
-function renewTimeMs(renewTime: unknown): number | undefined {
-  const atMs = renewTime instanceof Date ? renewTime.getTime() : typeof renewTime === "string" ? Date.parse(renewTime) : Number.NaN;
-  return Number.isNaN(atMs) ? undefined : atMs;
-}
-
-function rfc3339(date: Date): string {
-  return date.toISOString().replace(/\.\d+Z$/, "Z");
-}
-
 const CODES: Readonly<Record<number, ClusterApiErrorCode>> = { 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict" };
 
 /** @param body as the server sent it; undefined: not to be shown */
@@ -265,13 +261,7 @@ function answered(what: string, status: number, body: unknown): ClusterApiError 
 }
 
 function detail(body: unknown): string {
-  let status = body;
-  try {
-    if (typeof body === "string") status = JSON.parse(body);
-  } catch {
-    return "";
-  }
-  const message = (status as { message?: unknown } | null | undefined)?.message;
+  const message = (statusOf(body) as { message?: unknown } | null | undefined)?.message;
   return typeof message === "string" ? `, ${message.slice(0, MAX_TEXT)}` : "";
 }
 

@@ -111,7 +111,8 @@ async function cleanCluster(
       log.info({ node: record.nodeId, cluster, token: record.tokenId, why }, "bootstrap token deleted");
     }
     if (isSweep && adoption !== undefined) await removeUnrecorded(parts, cluster, adoption, api, signal);
-    if (adoption === undefined) connections.drop(cluster);
+    if (adoption === undefined && ![...catalog.maintenances.values()].some(({ value }) => value.cluster === cluster))
+      connections.drop(cluster);
     return true;
   } catch (error) {
     if (signal.aborted) return true;
