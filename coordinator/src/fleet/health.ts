@@ -70,7 +70,7 @@ const MIN_GRACE_MS = 30_000;
 
 /** How often nodes are to beat: the whole fleet together at most 1,000 times a second. */
 export function heartbeatIntervalMs(nodes: number): number {
-  return Math.max(MIN_INTERVAL_MS, Math.ceil((nodes / BEATS_PER_SECOND) * 1_000));
+  return Math.max(MIN_INTERVAL_MS, Math.ceil((nodes * 1_000) / BEATS_PER_SECOND));
 }
 
 export function graceMs(intervalMs: number): number {
