@@ -9,7 +9,7 @@ import { type BeforeJoin, type Job, type JobFailure, type KubeadmMemory, remembe
 import { findMembership, isOf } from "./observed.ts";
 import { joinFailure } from "./output.ts";
 import { BOOTSTRAP_FILES, CNI_DIRECTORY, JOIN_CONFIG_PATH, KUBELET_UNIT, PATCHES_DIRECTORY } from "./places.ts";
-import { installedKubeadm, type Kubeadm, installedKubelet } from "./programs.ts";
+import { hasKubelet, installedKubeadm, type Kubeadm } from "./programs.ts";
 import { finishReset, mustBeSameNode, reset } from "./reset.ts";
 import { linkNames } from "./traces.ts";
 import { isAtLeast } from "./versions.ts";
@@ -25,8 +25,7 @@ export async function join(spec: KubeadmSpec, memory: KubeadmMemory, context: St
   const { program, version, api } = await mustBeReady(context);
   await host.units.enable(KUBELET_UNIT, signal);
   const before = memory.before ?? (await lookAround(context));
-  const hasPatches = (await host.files.list(PATCHES_DIRECTORY)).length > 0;
-  const patchesDirectory = hasPatches ? PATCHES_DIRECTORY : undefined;
+  const patchesDirectory = (await hasPatches(context)) ? PATCHES_DIRECTORY : undefined;
   const token = await context.credentials.bootstrapToken({ cluster: spec.cluster, generation: context.generation }, signal);
   const { cluster, endpoint, caCertHashes, rejoin, nodeName } = spec;
   const begun = { cluster, endpoint, caCertHashes, rejoin, nodeName };
@@ -45,7 +44,7 @@ export async function join(spec: KubeadmSpec, memory: KubeadmMemory, context: St
  */
 export async function mustBeReady(context: StepContext): Promise<Kubeadm> {
   const kubeadm = await installedKubeadm(context);
-  if ((await installedKubelet(context)) === undefined) {
+  if (!(await hasKubelet(context))) {
     throw new StepError(
       "KubeletNotInstalled",
       "there is no kubelet in /usr/local/bin or /usr/bin: install it, or name it in binaries",
@@ -161,8 +160,13 @@ async function lookAround(context: StepContext): Promise<BeforeJoin> {
   };
 }
 
+async function hasPatches({ host }: StepContext): Promise<boolean> {
+  return (await host.files.list(PATCHES_DIRECTORY)).length > 0;
+}
+
 /** kubeadm writes config.yaml as the cluster has it; from 1.25 on it patches it itself. */
 async function mergeForOldKubeadm(context: StepContext): Promise<void> {
+  if (!(await hasPatches(context))) return;
   const { version } = await installedKubeadm(context);
   if (isAtLeast(version, 25) || !(await mergeKubeletPatch(context))) return;
   context.say(`restarting ${KUBELET_UNIT} with the profile's configuration`);

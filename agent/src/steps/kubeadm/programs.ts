@@ -36,6 +36,11 @@ export async function installedKubeadm(context: StepContext): Promise<Kubeadm> {
   return { program, version, api };
 }
 
+/** Not asked for its version, which takes longer than all else that is looked at before a join. */
+export async function hasKubelet({ host }: Pick<StepContext, "host">): Promise<boolean> {
+  return (await host.commands.find(KUBELET)) !== undefined;
+}
+
 /** undefined: not installed, or it does not tell. */
 export async function installedKubelet(
   context: StepContext,
