@@ -36,6 +36,7 @@ import { Resources } from "./resources/resources.ts";
 import { View } from "./resources/view.ts";
 import { watchObjects } from "./resources/watch.ts";
 import { RolloutController } from "./rollout/controller.ts";
+import type { AskWebhook } from "./rollout/webhook.ts";
 import { type OperatorCalls, operatorCalls } from "./rpc/operator-calls.ts";
 import { keys } from "./store/keys.ts";
 import type { Store } from "./store/store.ts";
@@ -55,6 +56,8 @@ export interface CoordinatorParts {
   readonly clusters?: { readonly box: SecretBox; readonly connect: ConnectCluster };
   /** What silent nodes are knocked at with; undefined: nobody is asked a second time, and silence ends in unknown. */
   readonly connectTcp?: ConnectTcp;
+  /** What the webhooks of rollouts are asked with; undefined: no wave with a webhook passes. */
+  readonly askWebhook?: AskWebhook;
   /** Default 10,000. */
   readonly keptAuditRecords?: number;
   /** Default 7 days or 2 GiB. */
@@ -79,6 +82,7 @@ export interface Coordinator {
 }
 
 const LOAD_DEADLINE_MS = 60_000;
+const noWebhook: AskWebhook = () => Promise.resolve({ isPassed: false, message: "no webhook can be asked from here" });
 const DEFAULT_AUDIT_RECORDS = 10_000;
 const CLONE_AUDIT_PAUSE_MS = 600_000;
 
@@ -141,7 +145,7 @@ class CoordinatorCore implements Coordinator {
         },
         changed: (nodeId) => {
           this.#nodeChanged(nodeId);
-          this.#controller.look();
+          this.#controller.look(nodeId);
         },
       },
     });
@@ -153,7 +157,10 @@ class CoordinatorCore implements Coordinator {
     const clusters =
       parts.clusters &&
       createClusters({ store, catalog, fleet, resources, clock, random, log: log.child({ component: "clusters" }), ...parts.clusters });
-    clusters?.onChange((nodeId) => this.#nodeChanged(nodeId));
+    clusters?.onChange((nodeId) => {
+      this.#nodeChanged(nodeId);
+      this.#controller.look(nodeId);
+    });
     this.catalog = catalog;
     this.#clusters = clusters;
     this.fleet = fleet;
@@ -206,6 +213,8 @@ class CoordinatorCore implements Coordinator {
       log: log.child({ component: "rollout" }),
       stepKinds,
       disruptionOf,
+      clusters: () => this.#clusters,
+      askWebhook: parts.askWebhook ?? noWebhook,
       decided: (decision) => {
         if (!sessions.tell(decision.nodeId)) this.#waker.decided(decision);
       },

@@ -21,6 +21,7 @@ import { MetricsServer } from "./metrics/metrics-server.ts";
 import { openSqliteReportLog } from "./reportlog/sqlite-report-log.ts";
 import { enrolmentPortService, sessionPortEnrollmentService } from "./rpc/enrollment-service.ts";
 import { Gate } from "./rpc/gate.ts";
+import { askWebhook } from "./rollout/webhook.ts";
 import { nodeSessionService } from "./rpc/node-session-service.ts";
 import { operatorService } from "./rpc/operator-service.ts";
 import { openServerIdentity } from "./rpc/server-credentials.ts";
@@ -95,6 +96,7 @@ async function serveLocked(options: ServeOptions, signal: AbortSignal): Promise<
       snapshotStore: fileSnapshotStore(files.snapshot),
       clusters: { box: secretBox(config, files, log), connect: connectKubernetes },
       connectTcp: tcpConnect(clock),
+      askWebhook,
       enrolment: () => ({ caPin: authority.pin, endpoint: endpointOf("enrolment") }),
       keptAuditRecords: config.limits.auditRecords,
       keptReports: { ageMs: config.reportLog.maxAgeMs, bytes: config.reportLog.maxBytes },

@@ -42,7 +42,7 @@ export type DesiredMaking = { readonly ok: true; readonly desired: DesiredNode }
 
 export function makeDesired(input: DesiredInput): DesiredMaking {
   const { nodeId, nodeSet, rollout, profile, locks, facts, before, nowMs } = input;
-  const membership = input.membership && named(input.membership, before);
+  const membership = input.membership && namedAsBefore(input.membership, before);
   const compiled = compile(profile, locks, facts, membership);
   if (!compiled.ok) return { ok: false, message: compiled.problems.map(formatProblem).join("; ") };
   const generation = (before?.generation ?? 0) + 1;
@@ -77,7 +77,7 @@ export function makeDesired(input: DesiredInput): DesiredMaking {
 }
 
 /** A member keeps its name in the cluster until it rejoins: a machine that calls itself otherwise today must not be reset by the next change of a sysctl. */
-function named(membership: Membership, before: DesiredNode | undefined): Membership {
+export function namedAsBefore(membership: Membership, before: DesiredNode | undefined): Membership {
   const steps = before === undefined ? [] : Plan.decode(Buffer.from(before.plan, "base64")).steps;
   for (const { spec } of steps) {
     if (spec?.$case !== "kubeadm") continue;

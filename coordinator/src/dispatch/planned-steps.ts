@@ -7,15 +7,30 @@ export interface PlannedStep {
   readonly kind: StepKind | undefined;
 }
 
-const cache = new WeakMap<DesiredNode, readonly PlannedStep[]>();
+interface Planned {
+  readonly steps: readonly PlannedStep[];
+  readonly probes: readonly string[];
+}
+
+const cache = new WeakMap<DesiredNode, Planned>();
 
 export function plannedSteps(desired: DesiredNode): readonly PlannedStep[] {
-  let steps = cache.get(desired);
-  if (steps === undefined) {
-    steps = Plan.decode(Buffer.from(desired.plan, "base64")).steps.map(({ id, spec }) => ({ id, kind: spec?.$case }));
-    cache.set(desired, steps);
+  return planned(desired).steps;
+}
+
+/** Names of the probes that the node asks; each is told as condition Probe-NAME. */
+export function plannedProbes(desired: DesiredNode): readonly string[] {
+  return planned(desired).probes;
+}
+
+function planned(desired: DesiredNode): Planned {
+  let known = cache.get(desired);
+  if (known === undefined) {
+    const { steps, probes } = Plan.decode(Buffer.from(desired.plan, "base64"));
+    known = { steps: steps.map(({ id, spec }) => ({ id, kind: spec?.$case })), probes: probes.map(({ name }) => name) };
+    cache.set(desired, known);
   }
-  return steps;
+  return known;
 }
 
 const lackingCache = new WeakMap<DesiredNode, { readonly stepKinds: readonly string[]; readonly lacking: readonly string[] }>();

@@ -12,6 +12,7 @@ import type { MembershipIndex } from "./membership-index.ts";
 import { labelsOf } from "./membership.ts";
 import { nodeSetStatus } from "./node-set-status.ts";
 import { isCurrent, nodeStatus, timestamp } from "./node-status.ts";
+import { windowStatus } from "../rollout/opening.ts";
 import { contentIn, currentRollout, resolveSet } from "./revisions.ts";
 
 export interface Seen {
@@ -91,9 +92,10 @@ export class View {
         const clusters = this.#parts.clusters?.();
         return clusters === undefined ? { ...object } : { ...object, status: clusters.statusOf(object.metadata.name) };
       }
+      case "MaintenanceWindow":
+        return { ...object, status: windowStatus(object, clock.now()) };
       case "Rollout":
       case "Repair":
-      case "MaintenanceWindow":
       case "ImageLock":
         return { ...object };
     }

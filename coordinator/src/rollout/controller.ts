@@ -2,35 +2,45 @@
  * Carries decisions out: reads, asks decide(), commits with the revisions it read, and only then hints at the nodes. Woken by the fleet, by the
  * store and by time; a pass that is cut short, doubled or late changes nothing, because the next one starts from what is stored.
  */
-import { canonicalJson, compile, formatProblem, type NodeSet, type Rollout } from "@drover/api";
+import { canonicalJson, DEFAULT_CONFIRM_DEADLINE, type NodeSet, parseDurationMs, type Rollout } from "@drover/api";
 import { type Clock, type Log, sleep, withDeadline } from "@drover/lifecycle";
-import type { Facts } from "@drover/proto";
+import { JOINED } from "../cluster/planned-join.ts";
 import { type DesiredMaking, makeDesired } from "../dispatch/desired.ts";
-import { isOlder } from "../dispatch/planned-steps.ts";
 import type { DisruptionOf } from "../fleet/disruption.ts";
 import type { FleetView } from "../fleet/fleet.ts";
 import type { DesiredNode } from "../records.ts";
-import type { Catalog } from "../resources/catalog.ts";
+import type { Catalog, CatalogChange } from "../resources/catalog.ts";
 import type { MembershipIndex } from "../resources/membership-index.ts";
+import type { Member } from "../resources/membership.ts";
 import { restoredText } from "../resources/node-set-status.ts";
-import { timestamp } from "../resources/node-status.ts";
-import { contentIn, currentRollout, resolveSet, type Resolution } from "../resources/revisions.ts";
+import { contentIn, currentRollout, resolveSet } from "../resources/revisions.ts";
 import { keys } from "../store/keys.ts";
 import type { Store, StoreOperation } from "../store/store.ts";
 import { putJson } from "../store/values.ts";
 import { decide } from "./decide.ts";
-import type { Decision } from "./model.ts";
-import { fleetNode, isRejoinDue, rolloutInput } from "./situation.ts";
+import { clusterScope, elsewhere } from "./elsewhere.ts";
+import { Fleets } from "./fleets.ts";
+import type { Decision, Fleet } from "./model.ts";
+import { Prospects, type Target } from "./prospects.ts";
+import { rolloutImpact } from "./rollout-impact.ts";
+import { rolloutInput } from "./rollout-input.ts";
+import { begunStatus, failuresBefore, isBegun, paceOf, statusOf } from "./rollout-status.ts";
+import { type ClusterEvidence, isEnforced, isRejoinDue, moveFrom, rejoinOf } from "./situation.ts";
+import { resolveStrategy } from "./strategy.ts";
+import { WaveGates } from "./wave-gates.ts";
+import type { AskWebhook } from "./webhook.ts";
+import { takeovers, writesOf } from "./writes.ts";
 
 /** Passes are at least this far apart: a thousand reports in a second are one look. */
 const PASS_INTERVAL_MS = 100;
 /** Looked at again although nothing was noticed. */
 const RESYNC_MS = 30_000;
+/** How soon a cluster may have been asked once more. */
+const GATE_INTERVAL_MS = 5_000;
 /** Longer than a grace period of all but the largest fleets. */
 const LEARNING_MS = 60_000;
-const MAX_DECISIONS_PER_COMMIT = 90;
-const MAX_WAITING_SHOWN = 200;
 const CATCH_UP_DEADLINE_MS = 10_000;
+const TOUCHING = [keys.allDesired, keys.nodes, keys.maintenances];
 
 export interface ControllerParts {
   readonly store: Store;
@@ -41,31 +51,51 @@ export interface ControllerParts {
   readonly log: Log;
   readonly stepKinds: (nodeId: string) => readonly string[] | undefined;
   readonly disruptionOf: DisruptionOf;
+  /** undefined where no cluster is taken into care. */
+  readonly clusters: () => ClusterEvidence | undefined;
+  readonly askWebhook: AskWebhook;
   /** Committed: the node may be told now. */
   readonly decided: (desired: DesiredNode) => void;
 }
 
+/** One set with the rollout that moves it. */
+interface Moving {
+  readonly set: NodeSet;
+  readonly rollout: Rollout;
+  readonly target: Target;
+  readonly members: readonly Member[];
+  readonly fleet: Fleet;
+}
+
 export class RolloutController {
   readonly #parts: ControllerParts;
-  readonly #obstacles = new WeakMap<Facts, { readonly revision: string; readonly message: string | undefined }>();
+  readonly #prospects = new Prospects();
+  readonly #fleets: Fleets;
+  readonly #gates: WaveGates;
+  #ended = new AbortController().signal;
   #isDirty = true;
   #wake: (() => void) | undefined;
   #askAgainAtMs: number | undefined;
+  #lastResyncMs = -Infinity;
 
   constructor(parts: ControllerParts) {
     this.#parts = parts;
+    this.#fleets = new Fleets({ ...parts, prospects: this.#prospects });
+    this.#gates = new WaveGates({ ask: parts.askWebhook, clock: parts.clock, log: parts.log, answered: () => this.look() });
   }
 
-  /** Something changed that decisions depend on. */
-  look(): void {
+  /** Something changed that decisions depend on. @param nodeId where it is one node that neither store nor fleet view told of */
+  look(nodeId?: string): void {
+    if (nodeId !== undefined) this.#fleets.touch(nodeId);
     this.#isDirty = true;
     this.#wake?.();
   }
 
   async run(signal: AbortSignal): Promise<void> {
     const { catalog, fleet, clock } = this.#parts;
+    this.#ended = signal;
     const look = (): void => this.look();
-    const stops = [catalog.onChange(look), fleet.onChange(look)];
+    const stops = [catalog.onChange((changes) => this.#storeChanged(changes)), fleet.onChange((nodeIds) => this.#fleetChanged(nodeIds))];
     signal.addEventListener("abort", look, { once: true });
     try {
       while (!signal.aborted) {
@@ -78,6 +108,19 @@ export class RolloutController {
       signal.removeEventListener("abort", look);
       for (const stop of stops) stop();
     }
+  }
+
+  #storeChanged(changes: readonly CatalogChange[]): void {
+    for (const { key } of changes) {
+      const prefix = TOUCHING.find((one) => key.startsWith(one));
+      if (prefix !== undefined) this.#fleets.touch(key.slice(prefix.length));
+    }
+    this.look();
+  }
+
+  #fleetChanged(nodeIds: readonly string[]): void {
+    for (const nodeId of nodeIds) this.#fleets.touch(nodeId);
+    this.look();
   }
 
   async #pause(): Promise<void> {
@@ -96,17 +139,27 @@ export class RolloutController {
   }
 
   async #pass(): Promise<void> {
-    const { catalog } = this.#parts;
+    const { catalog, clock } = this.#parts;
     this.#askAgainAtMs = undefined;
+    if (clock.monotonicMs() - this.#lastResyncMs >= RESYNC_MS) {
+      this.#lastResyncMs = clock.monotonicMs();
+      this.#fleets.touchAll();
+      this.#fleets.forget((setName) => catalog.objects("NodeSet").has(setName));
+      this.#gates.keep([...catalog.objects("Rollout").values()].map(({ value }) => value));
+    }
     for (const { value: set } of catalog.objects("NodeSet").values()) {
       // Read anew for each set: while the one before was committed, this one's rollout may have been superseded.
-      const rollouts = [...catalog.objects("Rollout").values()].map(({ value }) => value);
-      const rollout = currentRollout(set.metadata.name, rollouts);
+      const rollout = this.#rolloutOf(set.metadata.name);
       if (rollout === undefined) continue;
       const obstruction = this.#obstruction();
       if (obstruction === undefined) await this.#advance(set, rollout);
       else await this.#standStill(rollout, obstruction);
     }
+  }
+
+  #rolloutOf(setName: string): Rollout | undefined {
+    const rollouts = [...this.#parts.catalog.objects("Rollout").values()].map(({ value }) => value);
+    return currentRollout(setName, rollouts);
   }
 
   /** Why nothing at all is decided. After an old backup was accepted, nodes first tell which of them are in change. */
@@ -115,101 +168,117 @@ export class RolloutController {
     if (catalog.restored !== undefined) return restoredText(catalog.restored.value);
     const untilMs = (catalog.restoreAcceptedAtMs ?? -Infinity) + LEARNING_MS;
     if (clock.now() >= untilMs) return undefined;
-    this.#askAgainAtMs = untilMs;
+    this.#askAgain(untilMs);
     return "an old backup was accepted; learning which nodes are in change before anything is decided";
   }
 
   async #advance(set: NodeSet, rollout: Rollout): Promise<void> {
-    const { catalog, clock, members } = this.#parts;
-    const now = clock.now();
+    const { catalog, clock, members: index } = this.#parts;
     // The set's profile may have changed with a rollout of its own, which is about to supersede this one.
-    const resolution = resolveSet({ ...set, spec: { ...set.spec, profile: rollout.spec.profile } }, contentIn(catalog));
+    const target = resolveSet({ ...set, spec: { ...set.spec, profile: rollout.spec.profile } }, contentIn(catalog));
     // Whatever changes the content makes a new rollout in the same commit: this one is about to be superseded.
-    if (!resolution.ok || resolution.revision !== rollout.spec.revision) return;
-    const own = members.current().membersOf.get(set.metadata.name) ?? [];
-    const making = (nodeId: string): DesiredMaking => this.#make(nodeId, set, rollout, resolution, now);
-    const obstacle = (nodeId: string): string | undefined => {
-      const desired = catalog.desired.get(nodeId)?.value;
-      const isThere = desired?.revision === resolution.revision && !isRejoinDue(desired, this.#rejoinOf(nodeId));
-      return isThere ? undefined : this.#obstacle(nodeId, resolution);
-    };
-    const fleet = own.map((member) => fleetNode({ ...this.#parts, obstacle }, member));
-    const decisions = decide(rolloutInput(rollout, own.length), fleet, [], now);
-    for (const decision of decisions) {
-      if (decision.type === "askAgain") this.#askAgainAtMs = Math.min(this.#askAgainAtMs ?? Infinity, decision.atMs);
+    if (!target.ok || target.revision !== rollout.spec.revision) return;
+    const members = index.current().membersOf.get(set.metadata.name) ?? [];
+    const moving: Moving = { set, rollout, target, members, fleet: this.#fleets.of(set.metadata.name, members, rollout, target) };
+    if (!isBegun(rollout)) return this.#begin(moving);
+    const setOf = index.current().setOf;
+    const taken = takeovers(catalog, rollout.metadata.name, (nodeId) => setOf.get(nodeId)?.metadata.name === set.metadata.name);
+    if (taken.length > 0) {
+      await this.#write([...taken, this.#put(rollout, rollout.status)]);
+      return this.look();
     }
-    await this.#commit(rollout, decisions, making, now);
+    await this.#decide(moving, clock.now());
   }
 
-  /** Why the profile cannot be compiled for this node's facts; remembered, because a set is looked at often and its facts seldom change. */
-  #obstacle(nodeId: string, { profile, locks, membership, revision }: Extract<Resolution, { ok: true }>): string | undefined {
-    const facts = this.#parts.fleet.node(nodeId)?.facts;
-    if (facts === undefined) return undefined;
-    const held = this.#obstacles.get(facts);
-    if (held?.revision === revision) return held.message;
-    const compiled = compile(profile, locks, facts, membership);
-    const message = compiled.ok ? undefined : compiled.problems.map(formatProblem).join("; ");
-    this.#obstacles.set(facts, { revision, message });
-    return message;
+  /** What is worked out once: before anything is moved, and durable before that. */
+  async #begin({ rollout, target, members, fleet }: Moving): Promise<void> {
+    const { catalog, fleet: view } = this.#parts;
+    const prospective = members.map(({ nodeId, labels }) => {
+      const desired = catalog.desired.get(nodeId)?.value;
+      const observed = view.node(nodeId);
+      const rejoin = rejoinOf(catalog, nodeId);
+      const isThere = desired?.revision === target.revision && isEnforced(desired, observed) && !isRejoinDue(desired, rejoin);
+      const impact = this.#prospects.impact(moveFrom(desired, observed), target, rejoin, observed?.facts);
+      return { labels, impact: isThere ? undefined : impact };
+    });
+    const impact = rolloutImpact(prospective, resolveStrategy(rollout.spec.strategy, members.length));
+    const others = [...catalog.objects("Rollout").values()].map(({ value }) => value);
+    await this.#write([this.#put(rollout, begunStatus(rollout, impact, failuresBefore(rollout, others, fleet)))]);
+    this.look();
   }
 
-  #make(nodeId: string, set: NodeSet, rollout: Rollout, resolution: Extract<Resolution, { ok: true }>, nowMs: number): DesiredMaking {
+  async #decide(moving: Moving, now: number): Promise<void> {
+    const { catalog, fleet: view, members: index } = this.#parts;
+    const { set, rollout, fleet } = moving;
+    const { name } = rollout.metadata;
+    const input = rolloutInput({
+      catalog,
+      set,
+      rollout,
+      nodeCount: fleet.length,
+      hasMoved: fleet.some(({ desired }) => desired?.rollout === name),
+      waveGates: this.#gates.answersOf(rollout),
+      nowMs: now,
+    });
+    const others = { catalog, fleet: view, membership: index.current(), rolloutOf: (setName: string) => this.#rolloutOf(setName) };
+    const decisions = decide(input, fleet, elsewhere(others, set, input.strategy, now), now);
+    for (const decision of decisions) {
+      if (decision.type === "askAgain") this.#askAgain(decision.atMs);
+      if (decision.type === "askGate") this.#gates.ask(rollout, decision.wave, this.#ended);
+    }
+    const webhookAtMs = this.#gates.askAgain(rollout, this.#ended);
+    if (webhookAtMs !== undefined) this.#askAgain(webhookAtMs);
+    if (this.#fleets.isPending(set.metadata.name)) this.#askAgain(now + GATE_INTERVAL_MS);
+    await this.#commit(moving, decisions, now);
+  }
+
+  #askAgain(atMs: number): void {
+    this.#askAgainAtMs = Math.min(this.#askAgainAtMs ?? Infinity, atMs);
+  }
+
+  #make(nodeId: string, { set, rollout, target }: Moving, nowMs: number): DesiredMaking {
     const { catalog, fleet } = this.#parts;
-    const before = catalog.desired.get(nodeId)?.value;
     const observed = fleet.node(nodeId);
     return makeDesired({
       nodeId,
       nodeSet: set.metadata.name,
       rollout: rollout.metadata.name,
-      profile: resolution.profile,
-      locks: resolution.locks,
-      membership: resolution.membership && { ...resolution.membership, rejoin: this.#rejoinOf(nodeId) },
+      profile: target.profile,
+      locks: target.locks,
+      membership: target.membership && { ...target.membership, rejoin: rejoinOf(catalog, nodeId) },
       facts: observed?.facts,
       planEpoch: catalog.planEpoch.value,
-      before,
-      isBeforeEnforced:
-        before !== undefined &&
-        observed?.outcome === "enforced" &&
-        !isOlder({ planEpoch: observed.planEpoch, generation: observed.observedGeneration }, before),
+      ...moveFrom(catalog.desired.get(nodeId)?.value, observed),
+      isMember: observed?.conditions.some(({ type, status }) => type === JOINED && status === "True") === true,
+      confirmDeadlineMs: parseDurationMs(rollout.spec.strategy.confirmDeadline ?? DEFAULT_CONFIRM_DEADLINE),
       nowMs,
     });
   }
 
-  #rejoinOf(nodeId: string): number {
-    return this.#parts.catalog.nodeRecords.get(nodeId)?.value.rejoin ?? 0;
-  }
-
-  /** The Rollout is part of every commit that moves a node: whoever supersedes it meanwhile makes the whole commit fail. */
-  async #commit(rollout: Rollout, decisions: readonly Decision[], making: (nodeId: string) => DesiredMaking, now: number): Promise<void> {
-    const { catalog, log } = this.#parts;
-    const moved: DesiredNode[] = [];
-    const operations: StoreOperation[] = [];
-    for (const decision of decisions) {
-      if (operations.length >= MAX_DECISIONS_PER_COMMIT) {
-        this.look();
-        break;
-      }
-      if (decision.type !== "move" && decision.type !== "settle") continue;
-      const stored = catalog.desired.get(decision.nodeId);
-      if (decision.type === "settle") {
-        if (stored !== undefined)
-          operations.push(putJson(keys.desired(decision.nodeId), { ...stored.value, enforcedAtMs: now }, stored.revision));
-        continue;
-      }
-      const made = making(decision.nodeId);
-      if (!made.ok) continue;
-      moved.push(made.desired);
-      operations.push(putJson(keys.desired(decision.nodeId), made.desired, stored?.revision ?? 0));
-    }
-    const status = statusOf(rollout, decisions, now);
-    const isSame = canonicalJson(status) === canonicalJson(rollout.status);
-    if (operations.length === 0 && isSame) return;
-    operations.push(this.#put(rollout, status));
-    if (!(await this.#write(operations))) return;
-    for (const desired of moved) {
-      const { nodeId, generation, revision } = desired;
+  /**
+   * The Rollout and, where nodes are brought into change, the cluster's slot are part of the commit: whoever superseded it, or decided at the same
+   * time, makes the whole commit fail.
+   */
+  async #commit(moving: Moving, decisions: readonly Decision[], now: number): Promise<void> {
+    const { catalog, log, clusters } = this.#parts;
+    const { set, rollout, members } = moving;
+    const { operations, moved, isCut } = writesOf(decisions, {
+      catalog,
+      rolloutName: rollout.metadata.name,
+      scope: clusterScope(set),
+      kubernetesNodeOf: (nodeId) => clusters()?.kubernetesNodeOf(nodeId),
+      make: (nodeId) => this.#make(nodeId, moving, now),
+      nowMs: now,
+    });
+    if (isCut) this.look();
+    const desired = (): DesiredNode[] => members.flatMap(({ nodeId }) => catalog.desired.get(nodeId)?.value ?? []);
+    const status = statusOf(rollout, decisions, now, () => paceOf(rollout.metadata.name, desired()));
+    if (operations.length === 0 && canonicalJson(status) === canonicalJson(rollout.status)) return;
+    if (!(await this.#write([...operations, this.#put(rollout, status)]))) return;
+    for (const each of moved) {
+      const { nodeId, generation, revision } = each;
       log.info({ node: nodeId, generation, revision, rollout: rollout.metadata.name }, "node is moved");
-      this.#parts.decided(desired);
+      this.#parts.decided(each);
     }
     if (status?.phase !== rollout.status?.phase) {
       log.info({ rollout: rollout.metadata.name, phase: status?.phase, reason: status?.reason }, "rollout changed its phase");
@@ -237,28 +306,4 @@ export class RolloutController {
     await withDeadline(clock, "following the store", CATCH_UP_DEADLINE_MS, undefined, () => catalog.reached(committed.revision));
     return true;
   }
-}
-
-function statusOf(rollout: Rollout, decisions: readonly Decision[], now: number): Rollout["status"] {
-  const progress = decisions.find((decision) => decision.type === "progress");
-  if (progress === undefined) return rollout.status;
-  const { phase, reason, message, total, updated, inChange, failed } = progress;
-  const waiting = decisions.flatMap((decision) =>
-    decision.type === "wait" ? [{ node: decision.name, reason: decision.reason, message: decision.message }] : [],
-  );
-  const before = rollout.status;
-  const finishedAt = phase === "Complete" ? (before?.phase === "Complete" ? before.finishedAt : timestamp(now)) : undefined;
-  return {
-    phase,
-    reason,
-    message,
-    total,
-    updated,
-    inChange,
-    failed,
-    waiting: waiting.slice(0, MAX_WAITING_SHOWN),
-    ...(before?.startedAt === undefined ? {} : { startedAt: before.startedAt }),
-    ...(finishedAt === undefined ? {} : { finishedAt }),
-    observedGeneration: rollout.metadata.generation ?? 1,
-  };
 }

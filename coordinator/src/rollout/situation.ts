@@ -1,86 +1,77 @@
-/** Gathers what decide() judges: one set's nodes as the store and the fleet view know them. Reads only. */
-import { contentDigest, parseDurationMs, resolveMaxUnavailable, type Rollout } from "@drover/api";
-import { lackingKinds } from "../dispatch/planned-steps.ts";
-import type { FleetView } from "../fleet/fleet.ts";
+/** One node as decide() judges it, from what the store, the fleet view and its cluster know. Reads only. */
+import { defaultGates, impactOf, type Rollout } from "@drover/api";
+import { Impact } from "@drover/proto";
+import type { Clusters } from "../cluster/clusters.ts";
+import { plannedJoin } from "../cluster/planned-join.ts";
+import { impactName, type MoveFrom } from "../dispatch/move-impact.ts";
+import { lackingKinds, plannedProbes } from "../dispatch/planned-steps.ts";
 import { type DisruptionOf, disruptionText } from "../fleet/disruption.ts";
-import type { DesiredNode } from "../records.ts";
+import type { FleetView, ObservedNode } from "../fleet/fleet.ts";
+import type { DesiredNode, MaintenanceRecord } from "../records.ts";
 import type { Catalog } from "../resources/catalog.ts";
 import type { Member } from "../resources/membership.ts";
+import { isCurrent } from "../resources/node-status.ts";
 import { lackingText } from "../resources/view.ts";
-import type { FleetNode, RolloutInput } from "./model.ts";
+import { fingerprintOf } from "./fingerprint.ts";
+import { gateOf } from "./gate.ts";
+import type { FleetNode } from "./model.ts";
+import type { Prospects, Target } from "./prospects.ts";
 
-export function rolloutInput(rollout: Rollout, nodeCount: number): RolloutInput {
-  const { strategy, revision } = rollout.spec;
-  return {
-    name: rollout.metadata.name,
-    revision,
-    strategy: {
-      digest: contentDigest(strategy),
-      maxUnavailable: resolveMaxUnavailable(strategy.maxUnavailable, nodeCount),
-      isAll: false,
-      soakMs: parseDurationMs(strategy.soak),
-      progressDeadlineMs: parseDurationMs(strategy.progressDeadline),
-      failureBudget: strategy.failureBudget,
-      canary: undefined,
-      waves: [],
-      budgets: [],
-      exclusive: undefined,
-      order: undefined,
-      approvals: new Set(),
-      drain: { from: "never", deadlineMs: 0, revisitAfterMs: 0 },
-      hasWebhook: false,
-    },
-    isPaused: false,
-    isAborted: false,
-    promotedWave: 0,
-    approvals: new Map(),
-    confirmedNodes: undefined,
-    retriedAtMs: undefined,
-    opening: { isOpen: true, closesAtMs: undefined },
-    waitsFor: undefined,
-    waveGates: new Map(),
-    knownFingerprints: new Set(),
-  };
-}
+export type ClusterEvidence = Pick<Clusters, "kubernetesNodeOf" | "readySinceMs" | "readAtMs">;
 
 export interface SituationParts {
   readonly catalog: Catalog;
   readonly fleet: FleetView;
   readonly stepKinds: (nodeId: string) => readonly string[] | undefined;
-  /** Why the revision cannot be made for a node; undefined: it can. */
-  readonly obstacle: (nodeId: string) => string | undefined;
   readonly disruptionOf: DisruptionOf;
+  /** undefined where no cluster is taken into care: nothing of Kubernetes is waited for. */
+  readonly clusters: () => ClusterEvidence | undefined;
+  readonly prospects: Prospects;
 }
 
-export function fleetNode({ catalog, fleet, stepKinds, obstacle, disruptionOf }: SituationParts, member: Member): FleetNode {
-  const { nodeId, name } = member;
+export function fleetNode(parts: SituationParts, member: Member, rollout: Rollout, target: Target): FleetNode {
+  const { catalog, fleet, stepKinds, disruptionOf, prospects } = parts;
+  const { nodeId, name, labels } = member;
   const desired = catalog.desired.get(nodeId)?.value;
   const observed = fleet.node(nodeId);
   const disruption = disruptionOf(nodeId);
-  const rejoin = catalog.nodeRecords.get(nodeId)?.value.rejoin ?? 0;
+  const rejoin = rejoinOf(catalog, nodeId);
+  const isThere = desired?.revision === target.revision && !isRejoinDue(desired, rejoin);
   return {
     nodeId,
     name,
-    labels: {},
+    labels,
     verdict: observed?.health.verdict ?? "unknown",
     verdictReason: observed?.health.reason ?? "NeverSeen",
     desired: desired && fleetDesired(desired, rejoin),
-    observed: observed && {
-      planEpoch: observed.planEpoch,
-      generation: observed.observedGeneration,
-      outcome: observed.outcome,
-      reason: observed.reason,
-      message: observed.failedStep === "" ? observed.message : `step ${observed.failedStep}: ${observed.message}`,
-      fingerprint: undefined,
-    },
-    obstacle: unsupported(desired, stepKinds(nodeId)) ?? impossible(obstacle(nodeId)),
+    observed: observed && fleetObserved(observed, name),
+    obstacle: unsupported(desired, stepKinds(nodeId)) ?? impossible(isThere ? undefined : prospects.obstacle(observed?.facts, target)),
     disruption: disruption && disruptionText(disruption),
-    impact: "live",
-    drift: undefined,
-    isDrainable: false,
-    maintenance: undefined,
-    gate: { state: "passed", message: "" },
+    impact: impactName(prospects.impact(moveFrom(desired, observed), target, rejoin, observed?.facts).bound),
+    drift: driftOf(desired, observed),
+    isDrainable: parts.clusters()?.kubernetesNodeOf(nodeId) !== undefined,
+    maintenance: maintenanceOf(catalog.maintenances.get(nodeId)?.value),
+    gate: gate(parts, nodeId, rollout, desired, observed),
   };
+}
+
+/** What the next plan of the node starts from. */
+export function moveFrom(desired: DesiredNode | undefined, observed: ObservedNode | undefined): MoveFrom {
+  return { before: desired, isBeforeEnforced: isEnforced(desired, observed), drift: driftImpact(observed) };
+}
+
+/** Whether what was decided last is what the node enforces. */
+export function isEnforced(desired: DesiredNode | undefined, observed: ObservedNode | undefined): boolean {
+  return desired !== undefined && observed?.outcome === "enforced" && isCurrent(desired, observed);
+}
+
+export function rejoinOf(catalog: Pick<Catalog, "nodeRecords">, nodeId: string): number {
+  return catalog.nodeRecords.get(nodeId)?.value.rejoin ?? 0;
+}
+
+/** Whether the plan was made before it was last asked that the node join again. @param rejoin of its NodeRecord */
+export function isRejoinDue(desired: DesiredNode | undefined, rejoin: number): boolean {
+  return desired?.rejoin !== undefined && desired.rejoin < rejoin;
 }
 
 function fleetDesired(desired: DesiredNode, rejoin: number): FleetNode["desired"] {
@@ -88,9 +79,17 @@ function fleetDesired(desired: DesiredNode, rejoin: number): FleetNode["desired"
   return { planEpoch, generation, revision, rollout, decidedAtMs, enforcedAtMs, isRejoinDue: isRejoinDue(desired, rejoin) };
 }
 
-/** Whether the plan was made before it was last asked that the node join again. @param rejoin of its NodeRecord */
-export function isRejoinDue(desired: DesiredNode | undefined, rejoin: number): boolean {
-  return desired?.rejoin !== undefined && desired.rejoin < rejoin;
+function fleetObserved(observed: ObservedNode, name: string): FleetNode["observed"] {
+  const { planEpoch, observedGeneration, outcome, reason, failedStep, facts } = observed;
+  const isFailure = outcome === "failed" || outcome === "rejected" || outcome === "refused";
+  return {
+    planEpoch,
+    generation: observedGeneration,
+    outcome,
+    reason,
+    message: failedStep === "" ? observed.message : `step ${failedStep}: ${observed.message}`,
+    fingerprint: isFailure ? fingerprintOf(failedStep, reason, observed.message, [name, facts?.hostname ?? ""]) : undefined,
+  };
 }
 
 function unsupported(desired: DesiredNode | undefined, kinds: readonly string[] | undefined): FleetNode["obstacle"] {
@@ -100,4 +99,52 @@ function unsupported(desired: DesiredNode | undefined, kinds: readonly string[] 
 
 function impossible(message: string | undefined): FleetNode["obstacle"] {
   return message === undefined ? undefined : { reason: "PlanNotPossible", message, isUnsent: false };
+}
+
+/** Open drift, of any impact. */
+function driftImpact(observed: ObservedNode | undefined): Impact {
+  let highest: Impact = Impact.IMPACT_UNSPECIFIED;
+  for (const { isRepaired, changes } of observed?.drift ?? []) {
+    if (!isRepaired) highest = Math.max(highest, impactOf(changes)) as Impact;
+  }
+  return highest;
+}
+
+/** I3: what an agent may mend by itself asks for no slot. */
+function driftOf(desired: DesiredNode | undefined, observed: ObservedNode | undefined): FleetNode["drift"] {
+  const impact = driftImpact(observed);
+  if (impact <= Impact.IMPACT_LIVE || observed === undefined || !isEnforced(desired, observed)) return undefined;
+  const open = observed.drift.filter(({ isRepaired, changes }) => !isRepaired && impactOf(changes) > Impact.IMPACT_LIVE);
+  return { impact: impactName(impact), sinceMs: Math.min(...open.map(({ sinceUnixMs }) => sinceUnixMs)) };
+}
+
+function maintenanceOf(record: MaintenanceRecord | undefined): FleetNode["maintenance"] {
+  if (record === undefined) return undefined;
+  const { owner, wanted, phase, message, revisitAtMs } = record;
+  return { owner: owner.kind, ownerName: owner.name, wanted, phase, message, revisitAtMs };
+}
+
+function gate(
+  { clusters }: SituationParts,
+  nodeId: string,
+  { spec }: Rollout,
+  desired: DesiredNode | undefined,
+  observed: ObservedNode | undefined,
+): FleetNode["gate"] {
+  const gates = spec.strategy.gates ?? defaultGates;
+  const isInCluster = desired !== undefined && plannedJoin(desired) !== undefined;
+  const evidence = gates.kubernetesReady && isInCluster ? clusters() : undefined;
+  const kubernetes = evidence?.kubernetesNodeOf(nodeId);
+  return gateOf({
+    conditionTypes: [...(gates.conditions ?? []), ...(desired === undefined ? [] : plannedProbes(desired)).map((name) => `Probe-${name}`)],
+    isEnforced: isEnforced(desired, observed),
+    conditions: observed?.conditions ?? [],
+    kubernetes: evidence && {
+      ready: kubernetes?.ready,
+      message: kubernetes === undefined ? "" : `${kubernetes.reason}: ${kubernetes.message}`,
+      readAtMs: evidence.readAtMs(nodeId),
+      sinceMs: evidence.readySinceMs(nodeId),
+    },
+    enforcedAtMs: observed?.enforcedAtUnixMs ?? 0,
+  });
 }

@@ -1,0 +1,56 @@
+/** What moving a node to a set's revision would disturb, or why it cannot be made for it; remembered, because sets are looked at often. */
+import { compile, formatProblem, type Membership } from "@drover/api";
+import { Impact, type Facts } from "@drover/proto";
+import { namedAsBefore } from "../dispatch/desired.ts";
+import { type MoveFrom, type MoveImpact, moveImpact } from "../dispatch/move-impact.ts";
+import type { DesiredNode } from "../records.ts";
+import type { Resolution } from "../resources/revisions.ts";
+
+export type Target = Extract<Resolution, { readonly ok: true }>;
+
+/** More kinds of moves than any fleet has at once; beyond that it is a fleet of many changes, and old ones do not come again. */
+const MAX_KINDS = 2_000;
+const NOTHING: MoveImpact = { bound: Impact.IMPACT_LIVE, steps: new Map() };
+
+export class Prospects {
+  readonly #obstacles = new WeakMap<Facts, { readonly revision: string; readonly message: string | undefined }>();
+  readonly #byKind = new Map<string, MoveImpact>();
+  readonly #byNode = new WeakMap<DesiredNode, { readonly key: string; readonly impact: MoveImpact }>();
+
+  /** Why the target cannot be compiled for a node with these facts; undefined: it can. */
+  obstacle(facts: Facts | undefined, { profile, locks, membership, revision }: Target): string | undefined {
+    if (facts === undefined) return undefined;
+    const held = this.#obstacles.get(facts);
+    if (held?.revision === revision) return held.message;
+    const compiled = compile(profile, locks, facts, membership);
+    const message = compiled.ok ? undefined : compiled.problems.map(formatProblem).join("; ");
+    this.#obstacles.set(facts, { revision, message });
+    return message;
+  }
+
+  /** Nodes that enforce the same revision go the same way: what differs between their plans is only who they are. @param rejoin of its NodeRecord */
+  impact(from: MoveFrom, target: Target, rejoin: number, facts: Facts | undefined): MoveImpact {
+    const { before, isBeforeEnforced, drift } = from;
+    const key = [target.revision, before?.revision, before?.rejoin, rejoin, isBeforeEnforced, drift].join("|");
+    if (before !== undefined && !isBeforeEnforced) {
+      const held = this.#byNode.get(before);
+      if (held?.key === key) return held.impact;
+      const impact = impactTo(from, target, rejoin, facts);
+      this.#byNode.set(before, { key, impact });
+      return impact;
+    }
+    let impact = this.#byKind.get(key);
+    if (impact === undefined) {
+      if (this.#byKind.size >= MAX_KINDS) this.#byKind.clear();
+      impact = impactTo(from, target, rejoin, facts);
+      this.#byKind.set(key, impact);
+    }
+    return impact;
+  }
+}
+
+function impactTo(from: MoveFrom, { profile, locks, membership }: Target, rejoin: number, facts: Facts | undefined): MoveImpact {
+  const own: Membership | undefined = membership && namedAsBefore({ ...membership, rejoin }, from.before);
+  const compiled = compile(profile, locks, facts, own);
+  return compiled.ok ? moveImpact(from, compiled.steps) : NOTHING;
+}
