@@ -27,7 +27,9 @@ import { OnceInAWhile } from "./ingest/once-in-a-while.ts";
 import type { SnapshotStore } from "./ingest/snapshot-store.ts";
 import type { Census, Totals } from "./metrics/metrics.ts";
 import { observerTotals } from "./metrics/observer-totals.ts";
-import { noMaintenance, noRepairs, noRollouts } from "./not-yet.ts";
+import { MaintenanceWorker } from "./maintenance/maintenance-worker.ts";
+import { operatorMaintenance } from "./maintenance/operator-maintenance.ts";
+import { noRepairs, noRollouts } from "./not-yet.ts";
 import type { AuditEntry, DesiredNode, NodeRecord, RestoredRecord } from "./records.ts";
 import type { ReportLog } from "./reportlog/report-log.ts";
 import { Catalog } from "./resources/catalog.ts";
@@ -104,6 +106,7 @@ class CoordinatorCore implements Coordinator {
   readonly #waker: Waker;
   readonly #controller: RolloutController;
   readonly #clusters: Clusters | undefined;
+  readonly #maintenance: MaintenanceWorker | undefined;
   readonly #suspects: Suspects | undefined;
   readonly #nodeListeners = new Set<(nodeId: string) => void>();
   #becomeReady: () => void = () => undefined;
@@ -161,6 +164,8 @@ class CoordinatorCore implements Coordinator {
       this.#nodeChanged(nodeId);
       this.#controller.look(nodeId);
     });
+    this.#maintenance =
+      clusters && new MaintenanceWorker({ store, catalog, members, clusters, clock, random, log: log.child({ component: "maintenance" }) });
     this.catalog = catalog;
     this.#clusters = clusters;
     this.fleet = fleet;
@@ -234,7 +239,7 @@ class CoordinatorCore implements Coordinator {
       members,
       clusters,
       rollouts: noRollouts,
-      maintenance: noMaintenance,
+      maintenance: operatorMaintenance({ store, catalog, clusters: () => this.#clusters, clock, random, log }),
       repairs: noRepairs,
       clock,
       random,
@@ -269,6 +274,7 @@ class CoordinatorCore implements Coordinator {
   #components(): readonly Component[] {
     const { store, bus, clock, random, log, keptAuditRecords } = this.#parts;
     const clusters = this.#clusters;
+    const maintenance = this.#maintenance;
     const suspects = this.#suspects;
     const keep = keptAuditRecords ?? DEFAULT_AUDIT_RECORDS;
     return [
@@ -280,6 +286,7 @@ class CoordinatorCore implements Coordinator {
       { name: "waker", run: (signal) => this.#waker.run(signal) },
       { name: "rollout", run: (signal) => this.#controller.run(signal) },
       ...(clusters === undefined ? [] : [{ name: "clusters", run: (signal: AbortSignal) => clusters.run(signal) }]),
+      ...(maintenance === undefined ? [] : [{ name: "maintenance", run: (signal: AbortSignal) => maintenance.run(signal) }]),
     ];
   }
 

@@ -1,5 +1,4 @@
-/** TEMPORARY: goes when the three have their makers. */
-import type { MaintenanceCalls } from "./maintenance/maintenance-calls.ts";
+/** TEMPORARY: goes when the two have their makers. */
 import { Refused, refuse } from "./refusal.ts";
 import type { RepairCalls } from "./repair/repair-calls.ts";
 import type { RolloutCalls } from "./rollout/rollout-calls.ts";
@@ -8,5 +7,4 @@ const notYet = (): never => {
   throw new Refused(refuse("NotReady", "not built yet"));
 };
 export const noRollouts: RolloutCalls = { control: notYet, approve: notYet, forecast: notYet };
-export const noMaintenance: MaintenanceCalls = { maintain: notYet };
 export const noRepairs: RepairCalls = { create: notYet, cancel: notYet, evidence: notYet };

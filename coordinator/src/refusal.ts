@@ -36,6 +36,8 @@ const STATUS = {
   PlanNotPossible: "FAILED_PRECONDITION",
   NotPlanned: "FAILED_PRECONDITION",
   NodeNameTaken: "FAILED_PRECONDITION",
+  NotInCluster: "FAILED_PRECONDITION",
+  NotCordoned: "FAILED_PRECONDITION",
   NoKubeconfig: "FAILED_PRECONDITION",
   SecretKeyMismatch: "FAILED_PRECONDITION",
   ClusterDiffers: "FAILED_PRECONDITION",

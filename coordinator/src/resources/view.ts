@@ -7,6 +7,7 @@ import { lackingKinds, plannedSteps } from "../dispatch/planned-steps.ts";
 import type { Sessions } from "../dispatch/sessions.ts";
 import { type DisruptionOf, disruptionText } from "../fleet/disruption.ts";
 import type { FleetView } from "../fleet/fleet.ts";
+import { maintenanceCondition } from "../maintenance/maintenance-condition.ts";
 import type { Catalog } from "./catalog.ts";
 import type { MembershipIndex } from "./membership-index.ts";
 import { labelsOf } from "./membership.ts";
@@ -136,6 +137,8 @@ export class View {
     if (desired !== undefined && lacking.length > 0) {
       conditions.push(condition("Unsupported", "StepKindsLacking", lackingText(lacking), desired.decidedAtMs));
     }
+    const maintenance = catalog.maintenances.get(nodeId)?.value;
+    if (maintenance !== undefined) conditions.push(maintenanceCondition(maintenance));
     const clusters = this.#parts.clusters?.();
     const kubernetes = clusters?.kubernetesNodeOf(nodeId);
     if (kubernetes !== undefined) {

@@ -57,6 +57,7 @@ export async function* watchObjects(parts: WatchParts, request: WatchRequest, si
         if (object?.kind === request.kind) mark(object.name);
         else if (object?.kind === "Rollout" || object?.kind === "NodeSet") nodeMoved([]);
         if (key.startsWith(keys.allDesired)) nodeMoved([key.slice(keys.allDesired.length)]);
+        if (key.startsWith(keys.maintenances)) nodeMoved([key.slice(keys.maintenances.length)]);
         if (key.startsWith(keys.nodes)) nodeMoved([key.slice(keys.nodes.length)]);
         if (key === keys.restored) nodeMoved([]);
       }
