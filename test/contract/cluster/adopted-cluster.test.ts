@@ -94,7 +94,10 @@ describe.skipIf(binaries === undefined)(`a cluster with a real kube-apiserver${w
     const unknown = await adopt(server.tokenKubeconfig("of-nobody"));
     expect(unknown).toMatchObject({ ok: false, reason: "ClusterRefused" });
     const nobody = await connected(server.tokenKubeconfig());
-    expect(await nobody.missingAccess(signal)).toContain("the kubeconfig's user may not create secrets in kube-system: nodes cannot join");
+    const missing = await nobody.missingAccess(signal);
+    expect(missing).toContain("the kubeconfig's user may not create secrets in kube-system: nodes cannot join");
+    expect(missing).toContain("the kubeconfig's user may not list pods: no node is drained");
+    expect(missing).toContain("the kubeconfig's user may not create pods/eviction: no node is drained");
     await expect(nobody.nodes(signal)).rejects.toMatchObject({ code: "Forbidden" });
     await nobody.close();
   });
