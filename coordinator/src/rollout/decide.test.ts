@@ -85,7 +85,7 @@ describe("a rollout, told as a story", () => {
   it("bears failures within the budget", async () => {
     const play = new FleetPlay(["a", "b", "c", "d"], { maxUnavailable: 2, failureBudget: 1 });
     play.decide();
-    play.reports("a", "refused", "ImpactExceeded", "would restart containerd");
+    play.reports("a", "refused", "PlanExpired", "it came too late");
     play.reports("b", "enforced");
     enforceOneByOne(play);
     await transcript("failure-budget", play);
@@ -150,7 +150,7 @@ describe("a rollout, told as a story", () => {
     const play = new FleetPlay(["a", "b"]);
     play.decide();
     const moved = (): string[] =>
-      decide(play.rollout, [...play.nodes.values()], [], play.nowMs).flatMap((each) => (each.type === "move" ? [each.nodeId] : []));
+      decide(play.rollout, play.fleet(), [], play.nowMs).flatMap((each) => (each.type === "move" ? [each.nodeId] : []));
     play.supersede("B");
     play.node("a").obstacle = { reason: "PlanNotPossible", message: "its kubelet does not know that key", isUnsent: false };
     expect(moved()).toEqual([]);
@@ -272,7 +272,7 @@ describe("decide", () => {
       fc.property(stories, fc.infiniteStream(fc.nat()), ({ options, size, steps }, salt) => {
         const play = new FleetPlay(names(size), options);
         for (const step of steps) act(play, step);
-        const fleet = [...play.nodes.values()];
+        const fleet = play.fleet();
         const shuffled = fleet
           .map((node) => ({ node, key: salt.next().value }))
           .sort((a, b) => a.key - b.key)
@@ -289,7 +289,7 @@ describe("decide", () => {
         for (const step of steps) {
           act(play, step);
           // A coordinator that dies before its commit decides again from the same state: a decision not carried out leaves nothing behind.
-          if (step.isLost) decide(play.rollout, [...play.nodes.values()], [], play.nowMs);
+          if (step.isLost) decide(play.rollout, play.fleet(), [], play.nowMs);
           else play.decide();
           expect(trulyInChange(play).length).toBeLessThanOrEqual(play.rollout.strategy.maxUnavailable);
         }
@@ -333,7 +333,7 @@ describe("decide", () => {
   it("counts in change the same nodes, whether their cell is disrupted or calm", () => {
     const counted = (play: FleetPlay): unknown => {
       const idle = { ...play.rollout, strategy: { ...play.rollout.strategy, maxUnavailable: 0 } };
-      const progress = decide(idle, [...play.nodes.values()], [], play.nowMs).find(({ type }) => type === "progress");
+      const progress = decide(idle, play.fleet(), [], play.nowMs).find(({ type }) => type === "progress");
       return progress?.type === "progress" && [progress.inChange, progress.failed, progress.updated];
     };
     fc.assert(

@@ -1,8 +1,12 @@
-/** A fleet in memory that plays decisions out and writes down what happened as prose: for tests of decide() only. */
+/**
+ * A fleet in memory that plays decisions out and writes down what happened as prose: for tests of decide() only. Several sets play in one story when each
+ * is made beside the one before.
+ */
 import { decide } from "./decide.ts";
-import type { Decision, Elsewhere, FleetNode, FleetObserved, ResolvedStrategy, RolloutInput } from "./model.ts";
+import type { Decision, Elsewhere, FleetMaintenance, FleetNode, FleetObserved, Labels, ResolvedStrategy, RolloutInput } from "./model.ts";
+import { isUnavailable, standingOf } from "./standing.ts";
 
-type PlayedNode = { -readonly [Field in keyof FleetNode]: FleetNode[Field] };
+export type PlayedNode = { -readonly [Field in keyof FleetNode]: FleetNode[Field] };
 
 export type PlayOptions = Partial<ResolvedStrategy>;
 
@@ -23,17 +27,29 @@ const PLAIN: ResolvedStrategy = {
   hasWebhook: false,
 };
 
+/** What all sets of a story share. */
+class Story {
+  nowMs = 0;
+  readonly lines: string[] = [];
+  readonly plays: FleetPlay[] = [];
+}
+
 export class FleetPlay {
   readonly nodes = new Map<string, PlayedNode>();
   rollout: RolloutInput;
+  /** Besides what the other sets of the story show. */
   elsewhere: readonly Elsewhere[] = [];
-  nowMs = 0;
-  #lines: string[] = [];
+  readonly #set: string;
+  readonly #story: Story;
   readonly #told = new Map<string, string>();
+  readonly #shown = new Map<string, FleetNode>();
 
-  constructor(names: readonly string[], options: PlayOptions = {}) {
+  constructor(names: readonly string[], options: PlayOptions = {}, set = "web", beside?: FleetPlay) {
+    this.#set = set;
+    this.#story = beside === undefined ? new Story() : beside.#story;
+    this.#story.plays.push(this);
     this.rollout = {
-      name: "web-1",
+      name: `${set}-1`,
       revision: "A",
       strategy: { ...PLAIN, ...options },
       isPaused: false,
@@ -50,20 +66,28 @@ export class FleetPlay {
     for (const name of names) this.join(name);
   }
 
+  get nowMs(): number {
+    return this.#story.nowMs;
+  }
+
   get text(): string {
-    return `${this.#lines.join("\n")}\n`;
+    return `${this.#story.lines.join("\n")}\n`;
   }
 
   say(line: string): void {
     const seconds = Math.floor(this.nowMs / 1000);
-    this.#lines.push(`${String(Math.floor(seconds / 60)).padStart(2, "0")}:${String(seconds % 60).padStart(2, "0")}  ${line}`);
+    this.#story.lines.push(`${String(Math.floor(seconds / 60)).padStart(2, "0")}:${String(seconds % 60).padStart(2, "0")}  ${line}`);
   }
 
-  join(name: string): PlayedNode {
+  pass(ms: number): void {
+    this.#story.nowMs += ms;
+  }
+
+  join(name: string, labels: Labels = {}): PlayedNode {
     const node: PlayedNode = {
       nodeId: `id-${name}`,
       name,
-      labels: {},
+      labels,
       verdict: "healthy",
       verdictReason: "Beating",
       desired: undefined,
@@ -84,12 +108,24 @@ export class FleetPlay {
     return this.nodes.get(name)!;
   }
 
-  /** The node's report about its newest generation arrives. */
-  reports(name: string, outcome: FleetObserved["outcome"], reason = "", message = ""): void {
+  /** As decide() is shown them: a node that did not change is the same object as before. */
+  fleet(): readonly FleetNode[] {
+    return [...this.nodes.values()].map((node) => {
+      const before = this.#shown.get(node.name);
+      if (before !== undefined && Object.entries(node).every(([field, value]) => before[field as keyof FleetNode] === value)) return before;
+      const shown = { ...node };
+      this.#shown.set(node.name, shown);
+      return shown;
+    });
+  }
+
+  /** The node's report about its newest generation arrives. Two failures with one fingerprint look alike; left out, reason and message are it. */
+  reports(name: string, outcome: FleetObserved["outcome"], reason = "", message = "", fingerprint = `${reason}: ${message}`): void {
     const node = this.node(name);
     const { planEpoch, generation } = node.desired!;
-    const fingerprint = outcome === "enforced" || outcome === "accepted" || outcome === "none" ? undefined : `${reason}: ${message}`;
-    node.observed = { planEpoch, generation, outcome, reason, message, fingerprint };
+    const isFailure = outcome === "failed" || outcome === "rejected" || outcome === "refused";
+    node.observed = { planEpoch, generation, outcome, reason, message, fingerprint: isFailure ? fingerprint : undefined };
+    if (outcome === "enforced") node.drift = undefined;
     this.say(`${name} reports: generation ${generation} is ${outcome}${reason === "" ? "" : ` (${reason}: ${message})`}`);
   }
 
@@ -111,21 +147,83 @@ export class FleetPlay {
     this.say(`it is asked that ${name} joins again`);
   }
 
+  drifts(name: string, impact: NonNullable<FleetNode["drift"]>["impact"]): void {
+    this.node(name).drift = { impact, sinceMs: this.nowMs };
+    this.say(`${name} drifts; to mend it is ${impact}`);
+  }
+
+  /** What the gates say of the change that the node enforces. */
+  gates(name: string, state: FleetNode["gate"]["state"], message = ""): void {
+    this.node(name).gate = { state, message };
+    this.say(`the gates of ${name} are ${state}${message === "" ? "" : ` (${message})`}`);
+  }
+
+  /** maintenance/ gets that far with the node's drain. */
+  drains(name: string, phase: FleetMaintenance["phase"], message = ""): void {
+    const node = this.node(name);
+    const revisitAtMs = phase === "timedOut" ? this.nowMs + this.rollout.strategy.drain.revisitAfterMs : undefined;
+    node.maintenance = { ...node.maintenance!, phase, message, revisitAtMs };
+    this.say(`${name} is ${phase}${message === "" ? "" : ` (${message})`}`);
+  }
+
+  /** maintenance/ has uncordoned it. */
+  isLetBack(name: string): void {
+    this.node(name).maintenance = undefined;
+    this.say(`${name} is let back into its cluster`);
+  }
+
+  /** An operator or a repair takes the node out, and has it to himself. */
+  takesOut(name: string, owner: "Operator" | "Repair", ownerName: string): void {
+    this.node(name).maintenance = { owner, ownerName, wanted: "drain", phase: "drained", message: "", revisitAtMs: undefined };
+    this.say(`${ownerName} takes ${name} out`);
+  }
+
+  /** An approver approves what the wave shows now, or what he saw before. */
+  approve(wave: number, digest = this.digestOf(wave)): void {
+    this.rollout = { ...this.rollout, approvals: new Map([...this.rollout.approvals, [wave, digest]]) };
+    this.say(`wave ${wave} of ${this.rollout.name} is approved`);
+  }
+
+  digestOf(wave: number): string {
+    const progress = this.#decided().find((decision) => decision.type === "progress");
+    return (progress?.type === "progress" ? progress.waves[wave - 1]?.approvalDigest : undefined) ?? "none";
+  }
+
+  webhookSays(wave: number, isPassed: boolean, message = isPassed ? "200" : "503"): void {
+    this.rollout = { ...this.rollout, waveGates: new Map([...this.rollout.waveGates, [wave, { isPassed, message, atMs: this.nowMs }]]) };
+    this.say(`the webhook ${isPassed ? "lets" : "does not let"} wave ${wave} pass (${message})`);
+  }
+
+  /** An operator, a window or another set changes what holds for the rollout. */
+  now(what: string, change: Partial<RolloutInput>): void {
+    this.rollout = { ...this.rollout, ...change };
+    this.say(what);
+  }
+
   /** A new rollout of another (or the same) revision supersedes the running one. */
   supersede(revision: string): void {
-    this.rollout = { ...this.rollout, name: `web-${Number(this.rollout.name.slice(4)) + 1}`, revision };
+    const number = Number(this.rollout.name.slice(this.#set.length + 1)) + 1;
+    this.rollout = { ...this.rollout, name: `${this.#set}-${number}`, revision };
     this.say(`rollout ${this.rollout.name} to revision ${revision} takes over`);
   }
 
-  pass(ms: number): void {
-    this.nowMs += ms;
+  /** Nodes that are in change or unavailable: what other sets count besides their own. */
+  away(): readonly Elsewhere[] {
+    return this.fleet()
+      .filter((node) => isUnavailable(node, standingOf(node, this.rollout, this.rollout.strategy.soakMs, this.nowMs)))
+      .map(({ name, labels }) => ({ name, labels }));
   }
 
   /** Decides, does it, and tells what is new. */
   decide(): readonly Decision[] {
-    const decisions = decide(this.rollout, [...this.nodes.values()], this.elsewhere, this.nowMs);
+    const decisions = this.#decided();
     for (const decision of decisions) this.#carryOut(decision);
     return decisions;
+  }
+
+  #decided(): readonly Decision[] {
+    const others = this.#story.plays.filter((play) => play !== this).flatMap((play) => play.away());
+    return decide(this.rollout, this.fleet(), [...this.elsewhere, ...others], this.nowMs);
   }
 
   #carryOut(decision: Decision): void {
@@ -152,19 +250,42 @@ export class FleetPlay {
         this.#told.delete(decision.name);
         return;
       }
+      case "drain":
+        this.node(decision.name).maintenance = {
+          owner: "Rollout",
+          ownerName: this.rollout.name,
+          wanted: "drain",
+          phase: "waiting",
+          message: "",
+          revisitAtMs: undefined,
+        };
+        this.#tell(decision.name, `is to be drained until ${decision.deadlineAtMs / 1000} s`);
+        return;
+      case "release": {
+        const node = this.node(decision.name);
+        node.maintenance = { ...node.maintenance!, wanted: "release" };
+        this.#told.delete(decision.name);
+        this.say(`${decision.name} is to be let back`);
+        return;
+      }
       case "wait":
         this.#tell(decision.name, `waits, ${decision.reason}: ${decision.message}`);
         return;
+      case "askGate":
+        this.#tell("the webhook", `is asked about wave ${decision.wave}`);
+        return;
       case "progress": {
-        const { phase, reason, message, updated, total, inChange, failed } = decision;
-        this.#tell("rollout", `${phase}, ${reason} (${message}): ${updated} of ${total} updated, ${inChange} in change, ${failed} failed`);
+        const { phase, reason, message, updated, total, inChange, failed, waves } = decision;
+        const who = this.#story.plays.length > 1 ? `rollout ${this.rollout.name}` : "rollout";
+        if (waves.length > 1) {
+          for (const wave of waves) {
+            const text = `of ${wave.nodes} is ${wave.phase}, ${wave.updated} updated`;
+            if (wave.phase !== "Pending") this.#tell(this.#story.plays.length > 1 ? `${this.#set}'s ${wave.name}` : wave.name, text);
+          }
+        }
+        this.#tell(who, `${phase}, ${reason} (${message}): ${updated} of ${total} updated, ${inChange} in change, ${failed} failed`);
         return;
       }
-      case "drain":
-      case "release":
-      case "askGate":
-        this.#tell(decision.type, JSON.stringify(decision));
-        return;
       case "askAgain":
         this.#tell("asks again", `at ${decision.atMs / 1000} s`);
     }
