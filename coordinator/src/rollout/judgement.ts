@@ -9,6 +9,7 @@ import {
   effectiveImpact,
   type Judged,
   laterWave,
+  isStuck,
   needsDrain,
   type Scene,
   setBlock,
