@@ -4,14 +4,7 @@
  */
 import { formatDuration } from "@drover/api";
 import { type Backoff, type Clock, exponentialBackoff, type Log, type Random, withDeadline } from "@drover/lifecycle";
-import {
-  ClusterApiError,
-  type ClusterApiErrorCode,
-  type ClusterNode,
-  type ClusterPod,
-  type DrainingApi,
-  type NodePatch,
-} from "../cluster/cluster-api.ts";
+import { ClusterApiError, type ClusterNode, type DrainingApi, type NodePatch } from "../cluster/cluster-api.ts";
 import type { Clusters } from "../cluster/clusters.ts";
 import type { MaintenanceRecord } from "../records.ts";
 import type { Catalog, Stored } from "../resources/catalog.ts";
@@ -20,7 +13,8 @@ import { keys } from "../store/keys.ts";
 import type { Store } from "../store/store.ts";
 import { putJson } from "../store/values.ts";
 import { cordonPatch, isAnothers, isCordonedFor, isOursToUncordon, uncordonPatch } from "./cordon.ts";
-import { type Hold, holdUp, mustLeave, podName } from "./leaving-pods.ts";
+import { Evictions } from "./evictions.ts";
+import { holdUp, mustLeave, podName } from "./leaving-pods.ts";
 import { ownership, revisitAfterMs } from "./ownership.ts";
 
 export interface NodeMaintenanceParts {
@@ -37,7 +31,6 @@ export interface NodeMaintenanceParts {
 export const POLL_MS = 2_000;
 /** How often a Node that is as it should be is looked at. */
 export const LOOK_AGAIN_MS = 30_000;
-const EVICT_AGAIN = { baseMs: 2_000, maxMs: 15_000 };
 const CALL_AGAIN = { baseMs: 5_000, maxMs: 30_000 };
 /** How long a node that no set has stays cordoned for its rollout. */
 const DOUBT_MS = 5 * 60_000;
@@ -50,8 +43,6 @@ const PATCH_ATTEMPTS = 4;
 /** Somebody else was quicker: what he wrote is here soon. */
 const OVERTAKEN_MS = 100;
 const MAX_MESSAGE = 600;
-/** Said of the cluster, not of one pod. */
-const NO_USE_GOING_ON: ReadonlySet<ClusterApiErrorCode> = new Set(["Unreachable", "Unauthorized"]);
 
 /** A record was changed by somebody else in the middle: what was to follow is to be thought over. */
 class Overtaken extends Error {}
@@ -60,8 +51,7 @@ export class NodeMaintenance {
   readonly #parts: NodeMaintenanceParts;
   readonly #nodeId: string;
   readonly #callAgain: Backoff;
-  /** By uid of a pod: when it may be asked to go again, and why it did not. */
-  #held = new Map<string, { readonly hold: Hold; readonly again: Backoff; dueMs: number }>();
+  readonly #evictions: Evictions;
   #ownRevision: number | undefined;
   #wroteMs = Number.NEGATIVE_INFINITY;
   #doubtSinceMs: number | undefined;
@@ -71,6 +61,7 @@ export class NodeMaintenance {
     this.#parts = parts;
     this.#nodeId = nodeId;
     this.#callAgain = exponentialBackoff(parts.random, CALL_AGAIN);
+    this.#evictions = new Evictions(parts.clock, parts.random);
   }
 
   /** Whether the record as it is at this store revision was written by a visit; undefined: it has gone. */
@@ -189,30 +180,15 @@ export class NodeMaintenance {
       return LOOK_AGAIN_MS;
     }
     const draining = await this.#write(stored, { phase: "draining" });
-    this.#held = new Map([...this.#held].filter(([uid]) => leaving.some((pod) => pod.uid === uid)));
-    for (const pod of leaving) {
-      if (pod.isTerminating) continue;
-      // Released or timed out in the middle: not one more goes.
-      if (this.#parts.catalog.maintenances.get(nodeId)?.revision !== draining.revision) throw new Overtaken();
-      if (clock.now() >= deadlineAtMs) break;
-      await this.#evict(pod, api, signal);
-    }
-    const message = holdUp(leaving, new Map([...this.#held].map(([uid, { hold }]) => [uid, hold])));
+    const { catalog } = this.#parts;
+    // Released, timed out or stopped in the middle: not one more goes.
+    const isOvertaken = (): boolean => catalog.maintenances.get(nodeId)?.revision !== draining.revision || catalog.restored !== undefined;
+    const mayGoOn = (): boolean => !isOvertaken() && clock.now() < deadlineAtMs;
+    const holds = await this.#evictions.ask(leaving, api, mayGoOn, signal);
+    if (isOvertaken()) throw new Overtaken();
+    const message = holdUp(leaving, holds);
     await this.#say(draining, message);
     return Math.max(0, Math.min(POLL_MS, deadlineAtMs - clock.now()));
-  }
-
-  async #evict(pod: ClusterPod, api: DrainingApi, signal: AbortSignal): Promise<void> {
-    const { clock, random } = this.#parts;
-    const held = this.#held.get(pod.uid);
-    if (held !== undefined && clock.monotonicMs() < held.dueMs) return;
-    const hold = await whyHeld(pod, api, signal);
-    if (hold === undefined) {
-      this.#held.delete(pod.uid);
-      return;
-    }
-    const again = held?.again ?? exponentialBackoff(random, EVICT_AGAIN);
-    this.#held.set(pod.uid, { hold, again, dueMs: clock.monotonicMs() + again.nextDelayMs() });
   }
 
   /** @throws ClusterApiError, also when others change it again and again */
@@ -309,17 +285,4 @@ function isUnderWay({ wanted, phase }: MaintenanceRecord): boolean {
 
 function isSame(a: MaintenanceRecord, b: MaintenanceRecord): boolean {
   return a.phase === b.phase && a.message === b.message && a.wasCordoned === b.wasCordoned && a.revisitAtMs === b.revisitAtMs;
-}
-
-/** undefined: it goes, or has gone. @throws ClusterApiError when it is no use to go on */
-async function whyHeld(pod: ClusterPod, api: DrainingApi, signal: AbortSignal): Promise<Hold | undefined> {
-  try {
-    const eviction = await api.evict(pod, signal);
-    return eviction.outcome === "held" ? eviction : undefined;
-  } catch (error) {
-    if (!(error instanceof ClusterApiError) || signal.aborted || NO_USE_GOING_ON.has(error.code)) throw error;
-    // Another pod of its name has come.
-    if (error.code === "Conflict") return undefined;
-    return { budget: undefined, message: error.message };
-  }
 }
