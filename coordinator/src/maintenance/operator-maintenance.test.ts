@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { seededRandom, silentLog, VirtualClock } from "@drover/lifecycle";
 import { type MaintainNodeRequest, MaintenanceVerb } from "@drover/proto";
 import type { AuditEntry, MaintenanceRecord, SlotRecord } from "../records.ts";
+import { watchObjects } from "../resources/watch.ts";
 import { keys } from "../store/keys.ts";
 import { putJson, readJson } from "../store/values.ts";
 import { A, A_NODE, B, MaintenanceFixture } from "./maintenance-fixture.ts";
@@ -92,6 +93,21 @@ describe("an operator's drain", () => {
 });
 
 describe("cordon by hand", () => {
+  it("is seen at once by who watches the Node", async () => {
+    const { catalog, fleet, view } = fixture.clusters;
+    const stop = new AbortController();
+    const request = { kind: "Node", selector: undefined, name: `name-${A}`, fromRevision: 0 } as const;
+    const events = watchObjects({ catalog, fleet, view, onNodeChange: () => () => undefined }, request, stop.signal);
+    const next = async () => (await events.next()).value;
+    expect([(await next())?.type, (await next())?.type]).toEqual(["added", "bookmark"]);
+    const event = next();
+    await maintain(CORDON);
+    await clock.advance(SECOND);
+    expect(await event).toMatchObject({ type: "modified", object: { status: { conditions: [{ type: "Maintenance" }, {}] } } });
+    stop.abort();
+    await events.return();
+  });
+
   it("cordons and evicts nothing; a drain follows it, and a cordon stops a drain where it is", async () => {
     for (const pod of ["default/web-1", "default/web-2"]) fixture.api.putPod(pod, A_NODE);
     await maintain(CORDON);
