@@ -29,7 +29,7 @@ import type { Census, Totals } from "./metrics/metrics.ts";
 import { observerTotals } from "./metrics/observer-totals.ts";
 import { MaintenanceWorker } from "./maintenance/maintenance-worker.ts";
 import { operatorMaintenance } from "./maintenance/operator-maintenance.ts";
-import { noRepairs, noRollouts } from "./not-yet.ts";
+import { noRollouts } from "./not-yet.ts";
 import type { AuditEntry, DesiredNode, NodeRecord, RestoredRecord } from "./records.ts";
 import type { ReportLog } from "./reportlog/report-log.ts";
 import { Catalog } from "./resources/catalog.ts";
@@ -37,6 +37,10 @@ import { MembershipIndex } from "./resources/membership-index.ts";
 import { Resources } from "./resources/resources.ts";
 import { View } from "./resources/view.ts";
 import { watchObjects } from "./resources/watch.ts";
+import { RepairController } from "./repair/controller.ts";
+import { createRepairCalls } from "./repair/create-repair-calls.ts";
+import { type EvidenceStore, memoryEvidenceStore } from "./repair/evidence-store.ts";
+import { knownEvidence } from "./repair/known-evidence.ts";
 import { RolloutController } from "./rollout/controller.ts";
 import type { AskWebhook } from "./rollout/webhook.ts";
 import { type OperatorCalls, operatorCalls } from "./rpc/operator-calls.ts";
@@ -60,6 +64,8 @@ export interface CoordinatorParts {
   readonly connectTcp?: ConnectTcp;
   /** What the webhooks of rollouts are asked with; undefined: no wave with a webhook passes. */
   readonly askWebhook?: AskWebhook;
+  /** Where bundles of repairs lie; undefined: in memory. */
+  readonly evidence?: EvidenceStore;
   /** Default 10,000. */
   readonly keptAuditRecords?: number;
   /** Default 7 days or 2 GiB. */
@@ -105,6 +111,7 @@ class CoordinatorCore implements Coordinator {
   readonly #view: View;
   readonly #waker: Waker;
   readonly #controller: RolloutController;
+  readonly #repairs: RepairController;
   readonly #clusters: Clusters | undefined;
   readonly #maintenance: MaintenanceWorker | undefined;
   readonly #suspects: Suspects | undefined;
@@ -224,6 +231,25 @@ class CoordinatorCore implements Coordinator {
         if (!sessions.tell(decision.nodeId)) this.#waker.decided(decision);
       },
     });
+    const evidence = parts.evidence ?? memoryEvidenceStore();
+    this.#repairs = new RepairController({
+      store,
+      catalog,
+      fleet,
+      members,
+      clusters: () => this.#clusters,
+      disruptionOf,
+      requests: sessions,
+      evidence,
+      known: (nodeId, why) =>
+        knownEvidence({ catalog, fleet, view, clock, opinionOf: (node) => this.#suspects?.opinionOf(node) ?? "none" }, nodeId, why),
+      clock,
+      random,
+      log: log.child({ component: "repair" }),
+      decided: (decision) => {
+        if (!sessions.tell(decision.nodeId)) this.#waker.decided(decision);
+      },
+    });
     const onNodeChange = (listen: (nodeId: string) => void): (() => void) => {
       this.#nodeListeners.add(listen);
       return () => this.#nodeListeners.delete(listen);
@@ -240,7 +266,7 @@ class CoordinatorCore implements Coordinator {
       clusters,
       rollouts: noRollouts,
       maintenance: operatorMaintenance({ store, catalog, clusters: () => this.#clusters, clock, random, log }),
-      repairs: noRepairs,
+      repairs: createRepairCalls({ store, catalog, members, view, requests: sessions, evidence, clock, random, log }),
       clock,
       random,
       log,
@@ -285,6 +311,7 @@ class CoordinatorCore implements Coordinator {
       { name: "revocation", run: (signal) => keepRevoked({ store, bus, clock, random, log }, signal) },
       { name: "waker", run: (signal) => this.#waker.run(signal) },
       { name: "rollout", run: (signal) => this.#controller.run(signal) },
+      { name: "repair", run: (signal) => this.#repairs.run(signal) },
       ...(clusters === undefined ? [] : [{ name: "clusters", run: (signal: AbortSignal) => clusters.run(signal) }]),
       ...(maintenance === undefined ? [] : [{ name: "maintenance", run: (signal: AbortSignal) => maintenance.run(signal) }]),
     ];
@@ -306,6 +333,8 @@ class CoordinatorCore implements Coordinator {
       nodesByPhase: tally(nodes.map((status) => status?.phase ?? "Pending")),
       nodesByHealth: tally(nodes.map((status) => status?.health ?? "unknown")),
       rolloutsByPhase: tally([...catalog.objects("Rollout").values()].map(({ value }) => value.status?.phase ?? "Pending")),
+      repairsByPhase: tally([...catalog.objects("Repair").values()].map(({ value }) => value.status?.phase ?? "Pending")),
+      remediationHeld: this.#repairs.held.byReason,
       liveSessions: sessions.liveCount,
       outstandingNodes: this.#waker.outstandingCount,
       wakesSent: this.#waker.sentCount,

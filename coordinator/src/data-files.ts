@@ -9,6 +9,7 @@ export interface DataFiles {
   readonly reportLog: string;
   readonly snapshot: string;
   readonly authority: string;
+  readonly evidence: string;
   readonly natsTrust: string;
   readonly nats: string;
   readonly ports: string;
@@ -23,6 +24,7 @@ export function dataFiles(root: string): DataFiles {
     reportLog: join(root, "reports.db"),
     snapshot: join(root, "fleet.snapshot"),
     authority: join(root, "ca"),
+    evidence: join(root, "evidence"),
     natsTrust: join(root, "nats-trust"),
     nats: join(root, "nats"),
     ports: join(root, "ports.json"),

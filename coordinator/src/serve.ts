@@ -18,6 +18,7 @@ import { Peers } from "./identity/peers.ts";
 import { fileSnapshotStore } from "./ingest/snapshot-store.ts";
 import { createMetrics } from "./metrics/metrics.ts";
 import { MetricsServer } from "./metrics/metrics-server.ts";
+import { fileEvidenceStore } from "./repair/evidence-store.ts";
 import { openSqliteReportLog } from "./reportlog/sqlite-report-log.ts";
 import { enrolmentPortService, sessionPortEnrollmentService } from "./rpc/enrollment-service.ts";
 import { Gate } from "./rpc/gate.ts";
@@ -95,6 +96,7 @@ async function serveLocked(options: ServeOptions, signal: AbortSignal): Promise<
       log,
       snapshotStore: fileSnapshotStore(files.snapshot),
       clusters: { box: secretBox(config, files, log), connect: connectKubernetes },
+      evidence: fileEvidenceStore(files.evidence),
       connectTcp: tcpConnect(clock),
       askWebhook,
       enrolment: () => ({ caPin: authority.pin, endpoint: endpointOf("enrolment") }),

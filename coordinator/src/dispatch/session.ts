@@ -1,6 +1,6 @@
 /** One live conversation: what was offered, what is asked and not answered yet, and when it is quiet enough to close. */
 import type { Clock } from "@drover/lifecycle";
-import type { ConverseResponse, DryRunResult, Hello, LogChunk, PlanAnswer } from "@drover/proto";
+import type { ConverseResponse, DryRunResult, EvidenceChunk, Hello, LogChunk, PlanAnswer, RungResult } from "@drover/proto";
 import type { DesiredNode } from "../records.ts";
 import { Refused, refuse } from "../refusal.ts";
 import { Channel } from "./channel.ts";
@@ -22,6 +22,8 @@ export class Session {
   readonly #clock: Clock;
   readonly #logs = new Map<string, Channel<LogChunk>>();
   readonly #dryRuns = new Map<string, { readonly resolve: (result: DryRunResult) => void; readonly reject: (error: unknown) => void }>();
+  readonly #rungs = new Map<string, { readonly resolve: (result: RungResult) => void; readonly reject: (error: unknown) => void }>();
+  readonly #evidence = new Map<string, Channel<EvidenceChunk>>();
   #accepted: Pair;
   #offered: Pair = { planEpoch: 0, generation: 0 };
   #isAnswerAwaited = false;
@@ -52,7 +54,8 @@ export class Session {
 
   /** Whether something is asked, or is about to be, that was not answered: by the node, or by us. */
   get isBusy(): boolean {
-    return this.#answering > 0 || this.#isAnswerAwaited || this.#expectedRequests > 0 || this.#logs.size > 0 || this.#dryRuns.size > 0;
+    const asked = this.#logs.size + this.#dryRuns.size + this.#rungs.size + this.#evidence.size;
+    return this.#answering > 0 || this.#isAnswerAwaited || this.#expectedRequests > 0 || asked > 0;
   }
 
   send(body: NonNullable<ConverseResponse["body"]>): void {
@@ -112,10 +115,35 @@ export class Session {
     this.#dryRuns.get(result.requestId)?.resolve(result);
   }
 
+  expectRung(requestId: string): Promise<RungResult> {
+    this.#expectedRequests = Math.max(0, this.#expectedRequests - 1);
+    const answer = new Promise<RungResult>((resolve, reject) => this.#rungs.set(requestId, { resolve, reject }));
+    answer.catch(() => undefined);
+    return answer;
+  }
+
+  tookRung(result: RungResult): void {
+    this.#rungs.get(result.requestId)?.resolve(result);
+  }
+
+  expectEvidence(requestId: string): Channel<EvidenceChunk> {
+    this.#expectedRequests = Math.max(0, this.#expectedRequests - 1);
+    const chunks = new Channel<EvidenceChunk>(CAPACITY);
+    this.#evidence.set(requestId, chunks);
+    return chunks;
+  }
+
+  tookEvidence(chunk: EvidenceChunk): void {
+    this.#evidence.get(chunk.requestId)?.push(chunk);
+  }
+
   forget(requestId: string): void {
     this.#logs.get(requestId)?.close();
     this.#logs.delete(requestId);
     this.#dryRuns.delete(requestId);
+    this.#rungs.delete(requestId);
+    this.#evidence.get(requestId)?.close();
+    this.#evidence.delete(requestId);
   }
 
   heard(): void {
@@ -137,8 +165,8 @@ export class Session {
   /** Nobody will answer any more. */
   end(): void {
     const gone = new Refused(refuse("Unreachable", "the node's session ended before it answered"));
-    for (const chunks of this.#logs.values()) chunks.fail(gone);
-    for (const { reject } of this.#dryRuns.values()) reject(gone);
+    for (const chunks of [...this.#logs.values(), ...this.#evidence.values()]) chunks.fail(gone);
+    for (const { reject } of [...this.#dryRuns.values(), ...this.#rungs.values()]) reject(gone);
     this.outbound.close();
     this.#over.abort(gone);
   }

@@ -3,7 +3,17 @@
  * What is desired is the rollout's decision; the authoritative record of what happened is the report stream.
  */
 import { type Clock, DeadlineExceeded, type Log, type Random, withDeadline } from "@drover/lifecycle";
-import type { ConverseRequest, ConverseResponse, DryRunResult, Hello, JoinCredentialRequest, Progress, SignedPlan } from "@drover/proto";
+import type {
+  ConverseRequest,
+  ConverseResponse,
+  DryRunResult,
+  Hello,
+  JoinCredentialRequest,
+  Progress,
+  RunRung,
+  RungResult,
+  SignedPlan,
+} from "@drover/proto";
 import type { Bus } from "../bus/bus.ts";
 import type { Clusters } from "../cluster/clusters.ts";
 import type { DesiredNode } from "../records.ts";
@@ -16,6 +26,8 @@ import { Session } from "./session.ts";
 
 const HELLO_DEADLINE_MS = 10_000;
 const REQUEST_DEADLINE_MS = 30_000;
+/** A rung may pull images of many gigabytes. */
+const RUNG_DEADLINE_MS = 20 * 60_000;
 const WAKE_AGAIN_MS = 3_000;
 const PROGRESS_CAPACITY = 1_000;
 
@@ -178,6 +190,42 @@ export class Sessions {
     }
   }
 
+  /** One rung of a repair: the node does the same request once, and answers each asking with what came of it. @throws Refused Unreachable, TimedOut */
+  async runRung(nodeId: string, request: RunRung, signal: AbortSignal): Promise<RungResult> {
+    const session = await this.#reach(nodeId, signal);
+    const answer = session.expectRung(request.requestId);
+    try {
+      session.send({ $case: "runRung", value: request });
+      return await this.#inTime("the node's rung", signal, () => answer, RUNG_DEADLINE_MS);
+    } finally {
+      session.forget(request.requestId);
+    }
+  }
+
+  /** Evidence of the node as a gzipped tar archive, in chunks. @throws Refused Unreachable, TimedOut, NotFound */
+  async *collectEvidence(
+    nodeId: string,
+    wanted: { readonly requestId: string; readonly maxBytes: number },
+    signal: AbortSignal,
+  ): AsyncGenerator<Buffer, void> {
+    const session = await this.#reach(nodeId, signal);
+    const chunks = session.expectEvidence(wanted.requestId);
+    try {
+      session.send({ $case: "collectEvidence", value: { ...wanted } });
+      const iterator = chunks[Symbol.asyncIterator]();
+      for (;;) {
+        const next = await this.#inTime("the node's evidence", signal, () => iterator.next());
+        if (next.done === true) return;
+        const { chunk, last, reason } = next.value;
+        if (reason !== "") throw new Refused(refuse("NotFound", `the node has no evidence to give (${reason})`));
+        if (chunk.length > 0) yield chunk;
+        if (last) return;
+      }
+    } finally {
+      session.forget(wanted.requestId);
+    }
+  }
+
   async #hello(requests: AsyncIterator<ConverseRequest>, signal: AbortSignal): Promise<Hello> {
     const first = await this.#inTime("the node's hello", signal, () => requests.next(), HELLO_DEADLINE_MS);
     const body = first.done === true ? undefined : first.value.body;
@@ -265,6 +313,12 @@ export class Sessions {
         return;
       case "logChunk":
         session.tookLogs(body.value);
+        return;
+      case "rungResult":
+        session.tookRung(body.value);
+        return;
+      case "evidenceChunk":
+        session.tookEvidence(body.value);
         return;
       case "dryRunResult":
         session.tookDryRun(body.value);

@@ -7,6 +7,9 @@ export interface Census {
   readonly nodesByPhase: ReadonlyMap<string, number>;
   readonly nodesByHealth: ReadonlyMap<string, number>;
   readonly rolloutsByPhase: ReadonlyMap<string, number>;
+  readonly repairsByPhase: ReadonlyMap<string, number>;
+  /** Nodes that are ill for long enough and are not repaired, by why. */
+  readonly remediationHeld: ReadonlyMap<string, number>;
   readonly liveSessions: number;
   readonly outstandingNodes: number;
   readonly wakesSent: number;
@@ -63,6 +66,13 @@ export function createMetrics(parts: {
   counts("nodes", "Nodes by phase.", "phase", ({ nodesByPhase }) => nodesByPhase);
   counts("node_health", "Nodes by verdict.", "verdict", ({ nodesByHealth }) => nodesByHealth);
   counts("rollouts", "Rollouts by phase.", "phase", ({ rolloutsByPhase }) => rolloutsByPhase);
+  counts("repairs", "Repairs by phase; of those that ended, the last three of each node.", "phase", ({ repairsByPhase }) => repairsByPhase);
+  counts(
+    "remediation_held_nodes",
+    "Unhealthy nodes that are not repaired without being asked, by why: TooManyUnhealthy is the stop from 30 % of a set on.",
+    "reason",
+    ({ remediationHeld }) => remediationHeld,
+  );
   single("sessions", "Nodes with a session open.", ({ liveSessions }) => liveSessions);
   single("nodes_outstanding", "Nodes that have not acted on what was decided for them.", ({ outstandingNodes }) => outstandingNodes);
   single("wakes_sent_total", "Wake-up hints sent since the start.", ({ wakesSent }) => wakesSent);

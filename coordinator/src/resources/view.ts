@@ -8,6 +8,7 @@ import type { Sessions } from "../dispatch/sessions.ts";
 import { type DisruptionOf, disruptionText } from "../fleet/disruption.ts";
 import type { FleetView } from "../fleet/fleet.ts";
 import { maintenanceCondition } from "../maintenance/maintenance-condition.ts";
+import { Attention } from "../repair/attention.ts";
 import type { Catalog } from "./catalog.ts";
 import type { MembershipIndex } from "./membership-index.ts";
 import { labelsOf } from "./membership.ts";
@@ -37,9 +38,11 @@ export interface ViewParts {
 
 export class View {
   readonly #parts: ViewParts;
+  readonly #attention: Attention;
 
   constructor(parts: ViewParts) {
     this.#parts = parts;
+    this.#attention = new Attention(parts.catalog);
   }
 
   get revision(): number {
@@ -131,6 +134,8 @@ export class View {
     if (disruption !== undefined) {
       conditions.push(condition("CellDisrupted", "SilentTogether", disruptionText(disruption), disruption.sinceUnixMs));
     }
+    const attention = this.#attention.conditionOf(nodeId);
+    if (attention !== undefined) conditions.push(attention);
     const desired = catalog.desired.get(nodeId)?.value;
     const kinds = sessions.stepKinds(nodeId);
     const lacking = desired === undefined || kinds === undefined ? [] : lackingKinds(desired, kinds);
