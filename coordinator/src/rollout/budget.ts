@@ -12,6 +12,12 @@ export interface Place {
   readonly exclusive: number;
 }
 
+/** Places by the index of their value in the first key, in the second, and so on. */
+interface Branch {
+  readonly next: Map<number, Branch>;
+  place: Place | undefined;
+}
+
 /** The values of the keys that a strategy counts by. */
 export class Topology {
   readonly #keys: readonly string[];
@@ -19,7 +25,7 @@ export class Topology {
   readonly #ids: readonly Map<string, number>[];
   /** By key, by value: nodes of the set. */
   readonly #sizes: number[][];
-  readonly #places = new Map<number | string, Place>();
+  readonly #places: Branch = { next: new Map(), place: undefined };
 
   constructor({ budgets, exclusive }: Pick<Limits, "budgets" | "exclusive">) {
     this.#keys = [...budgets.map(({ topologyKey }) => topologyKey), ...(exclusive === undefined ? [] : [exclusive])];
@@ -39,20 +45,19 @@ export class Topology {
   }
 
   placeOf(labels: Labels): Place {
-    if (this.#keys.length === 1) return this.#placed(this.#idOf(0, labels), labels);
-    let name: number | string = "";
-    for (let key = 0; key < this.#keys.length; key += 1) name += `${this.#idOf(key, labels)},`;
-    return this.#placed(name, labels);
+    let branch = this.#places;
+    for (let key = 0; key < this.#keys.length; key += 1) {
+      const id = this.#idOf(key, labels);
+      let next = branch.next.get(id);
+      if (next === undefined) branch.next.set(id, (next = { next: new Map(), place: undefined }));
+      branch = next;
+    }
+    return (branch.place ??= this.#newPlace(labels));
   }
 
-  #placed(name: number | string, labels: Labels): Place {
-    let place = this.#places.get(name);
-    if (place === undefined) {
-      const ids = this.#keys.map((_, key) => this.#idOf(key, labels));
-      place = { exclusive: this.#exclusive === undefined ? -1 : ids.pop()!, values: ids };
-      this.#places.set(name, place);
-    }
-    return place;
+  #newPlace(labels: Labels): Place {
+    const ids = this.#keys.map((_, key) => this.#idOf(key, labels));
+    return { exclusive: this.#exclusive === undefined ? -1 : ids.pop()!, values: ids };
   }
 
   #idOf(key: number, labels: Labels): number {

@@ -95,15 +95,21 @@ export class Judgement {
     const { from, to } = this.#slices[wave]!;
     const tally = this.#tallies[wave]!;
     const { ease, impacts } = this.#call;
+    let done = 0;
+    let fresh = 0;
+    let impact = 0;
     for (let rank = from; rank < to; rank += 1) {
       const how = ease[rank];
-      if (how === DONE) tally.updated += 1;
+      if (how === DONE) done += 1;
       else if (how === FRESH) {
-        tally.fresh += 1;
-        if (impacts[rank]! > tally.impact) tally.impact = impacts[rank]!;
+        fresh += 1;
+        if (impacts[rank]! > impact) impact = impacts[rank]!;
       } else this.#judge(rank, wave);
     }
-    tally.holding += tally.fresh;
+    tally.updated += done;
+    tally.fresh = fresh;
+    tally.holding += fresh;
+    tally.impact = Math.max(tally.impact, impact);
   }
 
   #judge(rank: number, wave: number): void {
@@ -140,9 +146,13 @@ export class Judgement {
   }
 
   #giveTurns(scene: Scene): void {
-    let next = 0;
+    const { ease } = this.#call;
+    const restless = this.#restless;
     const late: Judged[] = [];
-    const turn = (judged: Judged): void => {
+    let next = 0;
+    const turn = (): void => {
+      const judged = restless[next]!;
+      next += 1;
       const what = this.#turn(judged, scene);
       if (what === "late") late.push(judged);
       if (what === "stuck") this.#stuck.push(judged);
@@ -150,37 +160,38 @@ export class Judgement {
     for (const [wave, { from, to }] of this.#slices.entries()) {
       const fresh = freshBlock(scene, wave);
       let left = this.#tallies[wave]!.fresh;
-      for (let rank = from; rank < to; rank += 1) {
-        const judged = this.#restless[next];
-        if (judged?.rank === rank) {
-          next += 1;
-          turn(judged);
-        } else if (this.#call.ease[rank] === FRESH) {
-          left -= 1;
-          if (fresh === undefined) this.#freshTurn(rank);
-          else this.#freshWait(rank, fresh);
+      for (let rank = from; left > 0; rank += 1) {
+        if (restless[next]?.rank === rank) {
+          turn();
+          continue;
         }
-        if (this.#freshWaits > 0 || left === 0) continue;
-        // Nobody else of the wave may begin, and enough of them have been told: the rest are counted.
-        const spent = this.#budget.unavailable >= this.#input.strategy.maxUnavailable ? "BudgetSpent" : undefined;
-        const reason = fresh?.reason ?? spent;
-        if (reason === undefined) continue;
-        this.#countWaiting(reason, left);
-        for (; this.#restless[next] !== undefined && this.#restless[next]!.rank < to; next += 1) {
-          turn(this.#restless[next]!);
+        if (ease[rank] !== FRESH) continue;
+        const reason = fresh?.reason ?? (this.#isSpent() ? "BudgetSpent" : undefined);
+        if (reason !== undefined && this.#freshWaits === 0) {
+          // Nobody else of the wave may begin, and enough of them have been told: the rest are counted.
+          this.#hasRefused ||= fresh === undefined;
+          this.#countWaiting(reason, left);
+          break;
         }
-        break;
+        left -= 1;
+        if (fresh === undefined) this.#freshTurn(rank);
+        else this.#freshWait(rank, fresh);
       }
+      while (restless[next] !== undefined && restless[next]!.rank < to) turn();
     }
     for (const judged of late) this.#begin(judged);
     this.#unjam(scene);
   }
 
+  #isSpent(): boolean {
+    return this.#budget.unavailable >= this.#input.strategy.maxUnavailable;
+  }
+
   /** What an earlier plan left broken in a later wave may spend the whole budget: then one such node goes first, for nobody else ever could. */
   #unjam({ waves, current, input }: Scene): void {
-    const stuck = this.#stuck;
-    const isJammed = !this.#hasBegun && this.#hasRefused && this.#restless.every((judged) => !judged.isInChange || stuck.includes(judged));
-    for (const [index, judged] of stuck.entries()) {
+    const stuck = new Set(this.#stuck);
+    const isJammed = !this.#hasBegun && this.#hasRefused && this.#restless.every((judged) => !judged.isInChange || stuck.has(judged));
+    for (const [index, judged] of this.#stuck.entries()) {
       const { reason, message } = laterWave(waves, current, judged.wave, input);
       if (index === 0 && isJammed) this.#begin(judged);
       else this.#wait(judged.node, reason, message);
@@ -200,10 +211,8 @@ export class Judgement {
   }
 
   #freshWait(rank: number, { reason, message }: Block): void {
-    if (this.#freshWaits > 0) {
-      this.#freshWaits -= 1;
-      this.#wait(this.#call.node(rank), reason, message);
-    } else this.#countWaiting(reason, 1);
+    this.#freshWaits -= 1;
+    this.#wait(this.#call.node(rank), reason, message);
   }
 
   /** @returns who may begin when all others have had their turn, and who is broken by an earlier plan and not of a wave that has come */

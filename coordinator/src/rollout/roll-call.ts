@@ -135,29 +135,52 @@ function keyOf({ revision, strategy }: RolloutInput): string {
 
 function isSame(a: Labels, b: Labels): boolean {
   if (a === b) return true;
-  const keys = Object.keys(a);
-  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key]);
+  let fields = 0;
+  for (const key in a) {
+    if (a[key] !== b[key]) return false;
+    fields += 1;
+  }
+  for (const key in b) if (b[key] !== undefined) fields -= 1;
+  return fields === 0;
 }
 
 /** Canary's preferred first, then by the strategy's order, then by name. @returns indexes in the fleet */
 export function ordered(fleet: Fleet, { canary, order }: Pick<ResolvedStrategy, "canary" | "order">): Uint32Array {
-  const byName = Uint32Array.from(fleet.keys());
-  const compare = (a: number, b: number): number =>
-    compareText(fleet[a]!.name, fleet[b]!.name) || compareText(fleet[a]!.nodeId, fleet[b]!.nodeId);
-  // The whole is sorted already as a rule.
-  if (byName.some((index) => index > 0 && compare(index - 1, index) > 0)) byName.sort(compare);
+  const byName = sortedByName(fleet);
   if (canary === undefined && order === undefined) return byName;
   const places = new Map(order?.values.map((value, place) => [value, place]));
-  const groups: number[][] = Array.from({ length: 2 * (places.size + 1) }, () => []);
-  for (const index of byName) {
-    const { labels } = fleet[index]!;
+  const groups = new Uint32Array(fleet.length);
+  const starts = new Uint32Array(2 * (places.size + 1) + 1);
+  for (let rank = 0; rank < fleet.length; rank += 1) {
+    const { labels } = fleet[byName[rank]!]!;
     const value = order === undefined ? undefined : labels[order.key];
     const place = (value === undefined ? undefined : places.get(value)) ?? places.size;
-    groups[canary?.prefers(labels) === true ? place : place + places.size + 1]!.push(index);
+    const group = canary?.prefers(labels) === true ? place : place + places.size + 1;
+    groups[rank] = group;
+    starts[group + 1]! += 1;
   }
-  return Uint32Array.from(groups.flat());
+  for (let group = 1; group < starts.length; group += 1) starts[group]! += starts[group - 1]!;
+  const byGroup = new Uint32Array(fleet.length);
+  for (let rank = 0; rank < fleet.length; rank += 1) {
+    const group = groups[rank]!;
+    byGroup[starts[group]!] = byName[rank]!;
+    starts[group]! += 1;
+  }
+  return byGroup;
 }
 
-function compareText(a: string, b: string): number {
-  return a === b ? 0 : a < b ? -1 : 1;
+/** The whole is sorted already as a rule. */
+function sortedByName(fleet: Fleet): Uint32Array {
+  const indexes = new Uint32Array(fleet.length);
+  let isSorted = true;
+  for (let index = 0; index < fleet.length; index += 1) {
+    indexes[index] = index;
+    if (index > 0 && isSorted && compareNodes(fleet[index - 1]!, fleet[index]!) > 0) isSorted = false;
+  }
+  return isSorted ? indexes : indexes.sort((a, b) => compareNodes(fleet[a]!, fleet[b]!));
+}
+
+function compareNodes(a: FleetNode, b: FleetNode): number {
+  if (a.name !== b.name) return a.name < b.name ? -1 : 1;
+  return a.nodeId === b.nodeId ? 0 : a.nodeId < b.nodeId ? -1 : 1;
 }
