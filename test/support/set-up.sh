@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes a fresh clone able to run: npm packages (with Node 24 among them) and the Debian packages that the named task needs.
-# Usage: set-up.sh check|test|quickstart|bench|machines ; machines is test and what full and virtual machines need; root installs what is missing, others are told what to install.
+# Usage: set-up.sh check|test|quickstart|bench|machines ; machines is test and what full and virtual machines need, bench that and what it measures against; root installs what is missing, others are told what to install.
 set -eu
 cd "$(dirname "$0")/../.."
 task=${1:-test}
@@ -18,6 +18,7 @@ machines="debootstrap:debootstrap systemd-nspawn:systemd-container flock:util-li
 case $task in
   check) needed="git:git" ;;
   machines) needed="git:git $tests $machines" ;;
+  bench) needed="git:git $tests $machines ansible-playbook:ansible sshd:openssh-server ssh:openssh-client" ;;
   *) needed=$tests ;;
 esac
 
