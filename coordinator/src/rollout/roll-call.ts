@@ -55,10 +55,9 @@ export class RollCall {
     const before = this.#fleet;
     if (fleet.length !== before.length || now < this.#nowMs || keyOf(input) !== this.#key) return false;
     this.#nowMs = now;
-    for (let index = 0; index < fleet.length; index += 1) {
+    for (let index = nextChange(before, fleet, 0); index < fleet.length; index = nextChange(before, fleet, index + 1)) {
       const node = fleet[index]!;
       const was = before[index]!;
-      if (node === was) continue;
       if (node.name !== was.name || node.nodeId !== was.nodeId || !isSame(node.labels, was.labels)) return false;
       this.#note(this.#ranks[index]!, node);
     }
@@ -103,6 +102,13 @@ export function rollCallOf(input: RolloutInput, fleet: Fleet, now: number): Roll
     nodes -= size;
   }
   return call;
+}
+
+/** Of its own, for it goes over all nodes in each call. @returns the length when there is none */
+function nextChange(before: Fleet, fleet: Fleet, from: number): number {
+  let index = from;
+  while (index < fleet.length && before[index] === fleet[index]) index += 1;
+  return index;
 }
 
 function easeOf(node: FleetNode, revision: string, longestSoakMs: number, now: number): number {
