@@ -43,6 +43,7 @@ import { type EvidenceStore, memoryEvidenceStore } from "./repair/evidence-store
 import { knownEvidence } from "./repair/known-evidence.ts";
 import { RolloutController } from "./rollout/controller.ts";
 import type { AskWebhook } from "./rollout/webhook.ts";
+import { coordinatorStatus } from "./rpc/coordinator-status.ts";
 import { type OperatorCalls, operatorCalls } from "./rpc/operator-calls.ts";
 import { keys } from "./store/keys.ts";
 import type { Store } from "./store/store.ts";
@@ -264,6 +265,7 @@ class CoordinatorCore implements Coordinator {
       sessions,
       members,
       clusters,
+      status: () => coordinatorStatus(this.#observer),
       rollouts: noRollouts,
       maintenance: operatorMaintenance({ store, catalog, clusters: () => this.#clusters, clock, random, log }),
       repairs: createRepairCalls({ store, catalog, members, view, requests: sessions, evidence, clock, random, log }),

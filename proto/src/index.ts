@@ -22,6 +22,8 @@ export {
   WatchEventType,
   DryRunMode,
   ApplyOutcome,
+  GetCoordinatorStatusRequest,
+  GetCoordinatorStatusResponse,
   WhoAmIRequest,
   WhoAmIResponse,
   ResourceObject,

@@ -37,6 +37,11 @@ export class CellWatch {
     return this.#cells.size;
   }
 
+  /** As people read them: "zone a". */
+  get disruptedCells(): readonly string[] {
+    return [...this.#cells.keys()].sort();
+  }
+
   get suspectCount(): number {
     return this.#suspects.size;
   }

@@ -36,12 +36,17 @@ const MAX_LOOP_LAG_MS = 1_000;
 
 /** Condition (a). */
 export function isObserverWell(observer: ObserverState): boolean {
-  return (
-    observer.loopLagMs < MAX_LOOP_LAG_MS &&
-    observer.consumerLagMs < observer.intervalMs &&
-    observer.isRoundTripFine &&
-    observer.steadyMs >= observer.graceMs
-  );
+  return observerDoubt(observer) === undefined;
+}
+
+/** Why the coordinator does not trust its own eyes, in words; undefined: it does. */
+export function observerDoubt(observer: ObserverState): string | undefined {
+  const { loopLagMs, consumerLagMs, intervalMs, isRoundTripFine, steadyMs, graceMs } = observer;
+  if (!(loopLagMs < MAX_LOOP_LAG_MS)) return `its own loop is ${Math.round(loopLagMs)} ms late`;
+  if (!(consumerLagMs < intervalMs)) return `its own beat has not come back for ${Math.round(consumerLagMs)} ms`;
+  if (!isRoundTripFine) return "NATS does not answer as it should";
+  if (!(steadyMs >= graceMs)) return `it has seen well for ${Math.round(steadyMs)} ms only, and trusts itself after ${graceMs} ms`;
+  return undefined;
 }
 
 /**

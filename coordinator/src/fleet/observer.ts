@@ -39,6 +39,8 @@ export interface ObserverCensus {
   readonly awakeMs: number;
   readonly lapses: number;
   readonly disruptedCells: number;
+  /** "zone a", "rack 7". */
+  readonly disruptedCellNames: readonly string[];
   /** Nodes silent for more than half the grace. */
   readonly suspects: number;
 }
@@ -125,6 +127,7 @@ class FleetObserver implements Observer {
       awakeMs: this.#awakeMs,
       lapses: this.#lapses,
       disruptedCells: this.#cells.disruptedCount,
+      disruptedCellNames: this.#cells.disruptedCells,
       suspects: this.#cells.suspectCount,
     };
   }

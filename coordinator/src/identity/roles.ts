@@ -9,6 +9,7 @@ const OPERATORS: readonly Role[] = ["operator", "admin"];
 
 export const methodRoles: Readonly<Record<OperatorMethod, readonly Role[]>> = {
   whoAmI: EVERYBODY,
+  getCoordinatorStatus: EVERYBODY,
   getObject: EVERYBODY,
   listObjects: EVERYBODY,
   watchObjects: EVERYBODY,

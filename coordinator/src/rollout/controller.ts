@@ -303,7 +303,13 @@ export class RolloutController {
       this.look();
       return false;
     }
-    await withDeadline(clock, "following the store", CATCH_UP_DEADLINE_MS, undefined, () => catalog.reached(committed.revision));
+    try {
+      await withDeadline(clock, "following the store", CATCH_UP_DEADLINE_MS, this.#ended, () => catalog.reached(committed.revision));
+    } catch (error) {
+      // Nobody follows the store any more: what was committed is found there by whoever comes after us.
+      if (!this.#ended.aborted) throw error;
+      return false;
+    }
     return true;
   }
 }

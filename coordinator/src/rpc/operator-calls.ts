@@ -24,6 +24,7 @@ import type { View } from "../resources/view.ts";
 import type { WatchEvent, WatchRequest } from "../resources/watch.ts";
 import type { Store } from "../store/store.ts";
 import { adoptCluster, type Adopted } from "./adopt-cluster.ts";
+import type { CoordinatorStatus } from "./coordinator-status.ts";
 
 export interface OperatorCallsParts {
   readonly store: Store;
@@ -40,6 +41,7 @@ export interface OperatorCallsParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  readonly status: () => CoordinatorStatus;
   readonly rollouts: RolloutCalls;
   readonly maintenance: MaintenanceCalls;
   readonly repairs: RepairCalls;
@@ -51,6 +53,8 @@ export interface OperatorCalls {
   readonly view: View;
   readonly resources: Resources;
   readonly sessions: Sessions;
+  /** How well the coordinator sees the fleet now. */
+  status(): CoordinatorStatus;
   watch(request: WatchRequest, signal: AbortSignal): AsyncIterable<WatchEvent>;
   /** @param node name or id. @throws Refused NotFound */
   nodeIdOf(node: string): string;
@@ -81,6 +85,7 @@ export function operatorCalls(parts: OperatorCallsParts): OperatorCalls {
     view,
     resources,
     sessions,
+    status: parts.status,
     watch,
     nodeIdOf(node) {
       const record = catalog.nodeRecordOf(node);

@@ -74,6 +74,7 @@ export function operatorService(parts: OperatorServiceParts): OperatorServer {
 
   return {
     whoAmI: unary("whoAmI", async (_request, { name, role }) => ({ name, role, coordinatorVersion: version })),
+    getCoordinatorStatus: unary("getCoordinatorStatus", async () => ({ ...calls.status(), coordinatorVersion: version })),
     getObject: unary("getObject", async (request) => {
       const kind = kindFrom(request.kind);
       const seen = calls.view.see(kind, textFrom("name", request.name, true));

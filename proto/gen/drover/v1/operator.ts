@@ -147,6 +147,38 @@ export interface WhoAmIResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+export interface GetCoordinatorStatusRequest {
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface GetCoordinatorStatusResponse {
+  coordinatorVersion: string;
+  /** Why no verdict of silence is made now, for people; empty: it sees well. */
+  unhealthyReason: string;
+  /** Milliseconds: lateness of the last verdict tick. */
+  loopLagMs: number;
+  /** Milliseconds: age of the oldest own beat that has not come back. */
+  consumerLagMs: number;
+  /** Milliseconds: of the last round trip to NATS; unset: it failed, or none was made. */
+  roundTripMs?:
+    | number
+    | undefined;
+  /** Milliseconds in which it was awake and had caught up. */
+  awakeMs: number;
+  /** Milliseconds since it last doubted itself. */
+  steadyMs: number;
+  /** Moments in which it doubted itself. */
+  lapses: number;
+  /** Milliseconds: how often nodes beat, and what silence may end in a verdict. */
+  heartbeatIntervalMs: number;
+  graceMs: number;
+  /** Zones, racks, NATS servers and shards of which many nodes fell silent together: "zone a". */
+  disruptedCells: string[];
+  /** Nodes silent for more than half the grace. */
+  suspects: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
 /** One object as JSON; api/ owns its schema. */
 export interface ResourceObject {
   kind: string;
@@ -682,6 +714,282 @@ export const WhoAmIResponse: MessageFns<WhoAmIResponse> = {
     message.name = object.name ?? "";
     message.role = object.role ?? "";
     message.coordinatorVersion = object.coordinatorVersion ?? "";
+    return message;
+  },
+};
+
+function createBaseGetCoordinatorStatusRequest(): GetCoordinatorStatusRequest {
+  return { _unknownFields: {} };
+}
+
+export const GetCoordinatorStatusRequest: MessageFns<GetCoordinatorStatusRequest> = {
+  encode(message: GetCoordinatorStatusRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetCoordinatorStatusRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetCoordinatorStatusRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<GetCoordinatorStatusRequest>): GetCoordinatorStatusRequest {
+    return GetCoordinatorStatusRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<GetCoordinatorStatusRequest>): GetCoordinatorStatusRequest {
+    const message = createBaseGetCoordinatorStatusRequest();
+    return message;
+  },
+};
+
+function createBaseGetCoordinatorStatusResponse(): GetCoordinatorStatusResponse {
+  return {
+    coordinatorVersion: "",
+    unhealthyReason: "",
+    loopLagMs: 0,
+    consumerLagMs: 0,
+    roundTripMs: undefined,
+    awakeMs: 0,
+    steadyMs: 0,
+    lapses: 0,
+    heartbeatIntervalMs: 0,
+    graceMs: 0,
+    disruptedCells: [],
+    suspects: 0,
+    _unknownFields: {},
+  };
+}
+
+export const GetCoordinatorStatusResponse: MessageFns<GetCoordinatorStatusResponse> = {
+  encode(message: GetCoordinatorStatusResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.coordinatorVersion !== "") {
+      writer.uint32(10).string(message.coordinatorVersion);
+    }
+    if (message.unhealthyReason !== "") {
+      writer.uint32(18).string(message.unhealthyReason);
+    }
+    if (message.loopLagMs !== 0) {
+      writer.uint32(25).double(message.loopLagMs);
+    }
+    if (message.consumerLagMs !== 0) {
+      writer.uint32(33).double(message.consumerLagMs);
+    }
+    if (message.roundTripMs !== undefined) {
+      writer.uint32(41).double(message.roundTripMs);
+    }
+    if (message.awakeMs !== 0) {
+      writer.uint32(49).double(message.awakeMs);
+    }
+    if (message.steadyMs !== 0) {
+      writer.uint32(57).double(message.steadyMs);
+    }
+    if (message.lapses !== 0) {
+      writer.uint32(64).uint64(message.lapses);
+    }
+    if (message.heartbeatIntervalMs !== 0) {
+      writer.uint32(72).uint32(message.heartbeatIntervalMs);
+    }
+    if (message.graceMs !== 0) {
+      writer.uint32(80).uint32(message.graceMs);
+    }
+    for (const v of message.disruptedCells) {
+      writer.uint32(90).string(v!);
+    }
+    if (message.suspects !== 0) {
+      writer.uint32(96).uint32(message.suspects);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetCoordinatorStatusResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetCoordinatorStatusResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.coordinatorVersion = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.unhealthyReason = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.loopLagMs = reader.double();
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.consumerLagMs = reader.double();
+            continue;
+          }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.roundTripMs = reader.double();
+            continue;
+          }
+          case 6: {
+            if (tag !== 49) {
+              break;
+            }
+
+            message.awakeMs = reader.double();
+            continue;
+          }
+          case 7: {
+            if (tag !== 57) {
+              break;
+            }
+
+            message.steadyMs = reader.double();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.lapses = longToNumber(reader.uint64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.heartbeatIntervalMs = reader.uint32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.graceMs = reader.uint32();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.disruptedCells.push(reader.string());
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.suspects = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<GetCoordinatorStatusResponse>): GetCoordinatorStatusResponse {
+    return GetCoordinatorStatusResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetCoordinatorStatusResponse>): GetCoordinatorStatusResponse {
+    const message = createBaseGetCoordinatorStatusResponse();
+    message.coordinatorVersion = object.coordinatorVersion ?? "";
+    message.unhealthyReason = object.unhealthyReason ?? "";
+    message.loopLagMs = object.loopLagMs ?? 0;
+    message.consumerLagMs = object.consumerLagMs ?? 0;
+    message.roundTripMs = object.roundTripMs ?? undefined;
+    message.awakeMs = object.awakeMs ?? 0;
+    message.steadyMs = object.steadyMs ?? 0;
+    message.lapses = object.lapses ?? 0;
+    message.heartbeatIntervalMs = object.heartbeatIntervalMs ?? 0;
+    message.graceMs = object.graceMs ?? 0;
+    message.disruptedCells = object.disruptedCells?.map((e) => e) || [];
+    message.suspects = object.suspects ?? 0;
     return message;
   },
 };
@@ -5115,6 +5423,18 @@ export const OperatorService = {
     responseSerialize: (value: WhoAmIResponse): Buffer => Buffer.from(WhoAmIResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WhoAmIResponse => WhoAmIResponse.decode(value),
   },
+  /** How well the coordinator itself sees the fleet; verdicts of silence are made only while it sees well. */
+  getCoordinatorStatus: {
+    path: "/drover.v1.Operator/GetCoordinatorStatus" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetCoordinatorStatusRequest): Buffer =>
+      Buffer.from(GetCoordinatorStatusRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetCoordinatorStatusRequest => GetCoordinatorStatusRequest.decode(value),
+    responseSerialize: (value: GetCoordinatorStatusResponse): Buffer =>
+      Buffer.from(GetCoordinatorStatusResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetCoordinatorStatusResponse => GetCoordinatorStatusResponse.decode(value),
+  },
   getObject: {
     path: "/drover.v1.Operator/GetObject" as const,
     requestStream: false as const,
@@ -5324,6 +5644,8 @@ export const OperatorService = {
 
 export interface OperatorServer extends UntypedServiceImplementation {
   whoAmI: handleUnaryCall<WhoAmIRequest, WhoAmIResponse>;
+  /** How well the coordinator itself sees the fleet; verdicts of silence are made only while it sees well. */
+  getCoordinatorStatus: handleUnaryCall<GetCoordinatorStatusRequest, GetCoordinatorStatusResponse>;
   getObject: handleUnaryCall<GetObjectRequest, GetObjectResponse>;
   listObjects: handleUnaryCall<ListObjectsRequest, ListObjectsResponse>;
   watchObjects: handleServerStreamingCall<WatchObjectsRequest, WatchObjectsResponse>;
@@ -5371,6 +5693,22 @@ export interface OperatorClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: WhoAmIResponse) => void,
+  ): ClientUnaryCall;
+  /** How well the coordinator itself sees the fleet; verdicts of silence are made only while it sees well. */
+  getCoordinatorStatus(
+    request: GetCoordinatorStatusRequest,
+    callback: (error: ServiceError | null, response: GetCoordinatorStatusResponse) => void,
+  ): ClientUnaryCall;
+  getCoordinatorStatus(
+    request: GetCoordinatorStatusRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetCoordinatorStatusResponse) => void,
+  ): ClientUnaryCall;
+  getCoordinatorStatus(
+    request: GetCoordinatorStatusRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetCoordinatorStatusResponse) => void,
   ): ClientUnaryCall;
   getObject(
     request: GetObjectRequest,
