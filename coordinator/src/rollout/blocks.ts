@@ -73,8 +73,15 @@ export function laterWave(waves: readonly WaveState[], current: number, wave: nu
   return holding("LaterWave", `${waves[wave]!.name} begins when ${phase === "Gated" ? `its turn comes; ${until}` : until}`);
 }
 
-export function awaitingApproval({ name, approvalDigest }: WaveState, wave: number): Block {
+function awaitingApproval({ name, approvalDigest }: WaveState, wave: number): Block {
   return lettingGo("AwaitingApproval", `${name} waits for an approver: wave ${wave + 1}, digest ${approvalDigest}`);
+}
+
+/** Why no fresh node of the wave may begin. */
+export function freshBlock({ setBlock, waves, current, input }: Scene, wave: number): Block | undefined {
+  if (setBlock !== undefined) return setBlock;
+  if (wave > current) return laterWave(waves, current, wave, input);
+  return waves[wave]!.isApproved ? undefined : awaitingApproval(waves[wave]!, wave);
 }
 
 /** Why a node that is not where it should be does not begin; undefined: nothing but budgets. */
@@ -148,6 +155,27 @@ function turnBlock({ node, standing, wave }: Judged, { input, waves, current }: 
   }
   if (wave > current) return laterWave(waves, current, wave, input);
   return waves[wave]!.isApproved ? undefined : awaitingApproval(waves[wave]!, wave);
+}
+
+/** Keeps the next wave from beginning: it is on its way, or we could still move it. */
+export function isHolding({ node, standing, isAtWork }: Judged, now: number): boolean {
+  switch (standing.is) {
+    case "updated":
+      return false;
+    case "soaking":
+    case "gating":
+      return true;
+    case "changing":
+      return isAtWork || node.obstacle === undefined;
+    case "failed":
+      if (standing.isOurs && !standing.isRejoinDue) return isAtWork && now < standing.deadlineMs;
+      break;
+    case "behind":
+      if (node.verdict === "unhealthy") return false;
+  }
+  const { maintenance } = node;
+  if (node.obstacle !== undefined || node.verdict === "unknown") return false;
+  return maintenance === undefined || (maintenance.owner === "Rollout" && maintenance.phase !== "timedOut");
 }
 
 /** An earlier plan broke it, or left it on its way for too long: it spends the budget until it is mended. */

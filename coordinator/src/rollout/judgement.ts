@@ -3,10 +3,11 @@ import { IMPACTS } from "./approval.ts";
 import { Budget, type Place, type Refusal } from "./budget.ts";
 import { type Failure, fingerprintsOf, names, type Stop, stopOf } from "./failures.ts";
 import {
-  awaitingApproval,
   type Block,
   blockOf,
   effectiveImpact,
+  freshBlock,
+  isHolding,
   type Judged,
   laterWave,
   isStuck,
@@ -225,9 +226,12 @@ export class Judgement {
         if (standing.message !== undefined) this.#wait(node, "GatePending", standing.message);
         else this.#wait(node, "Soaking", `changed; must stay right for ${seconds(scene.waves[judged.wave]!.soakMs)}`);
       }
-      const isToGoOn = standing.is === "updated" && (node.drift !== undefined || node.desired?.isRejoinDue === true);
-      if (!isToGoOn || scene.input.isAborted) this.#letGo(judged, true);
-      if (standing.is === "soaking" || !standing.isSettled || node.drift === undefined) return undefined;
+      const isDrifting = standing.is === "updated" && node.drift !== undefined;
+      if (!isDrifting || !standing.isSettled) {
+        const isToMove = standing.is === "updated" && (isDrifting || node.desired?.isRejoinDue === true);
+        if (!isToMove || scene.input.isAborted) this.#letGo(judged, true);
+        return undefined;
+      }
     }
     const block = blockOf(judged, scene);
     if (block === undefined) {
@@ -272,7 +276,6 @@ export class Judgement {
     const { nodeId, name, maintenance } = node;
     if (maintenance?.owner !== "Rollout" || maintenance.wanted === "release") return;
     if (maintenance.phase === "timedOut" && !isEnded) return;
-    if (this.#decisions.at(-1)?.type === "release" && (this.#decisions.at(-1) as { nodeId?: string }).nodeId === nodeId) return;
     this.#decisions.push({ type: "release", nodeId, name });
   }
 
@@ -346,32 +349,4 @@ export class Judgement {
     if (!isDone && changesMs !== undefined) this.#moment(changesMs);
     if (this.#nextMs < Infinity) this.#decisions.push({ type: "askAgain", atMs: this.#nextMs });
   }
-}
-
-/** Keeps the next wave from beginning: it is on its way, or we could still move it. */
-function isHolding({ node, standing, isAtWork }: Judged, now: number): boolean {
-  switch (standing.is) {
-    case "updated":
-      return false;
-    case "soaking":
-    case "gating":
-      return true;
-    case "changing":
-      return isAtWork || node.obstacle === undefined;
-    case "failed":
-      if (standing.isOurs && !standing.isRejoinDue) return isAtWork && now < standing.deadlineMs;
-      break;
-    case "behind":
-      if (node.verdict === "unhealthy") return false;
-  }
-  const { maintenance } = node;
-  if (node.obstacle !== undefined || node.verdict === "unknown") return false;
-  return maintenance === undefined || (maintenance.owner === "Rollout" && maintenance.phase !== "timedOut");
-}
-
-/** Why no fresh node of the wave may begin. */
-function freshBlock({ setBlock, waves, current, input }: Scene, wave: number): Block | undefined {
-  if (setBlock !== undefined) return setBlock;
-  if (wave > current) return laterWave(waves, current, wave, input);
-  return waves[wave]!.isApproved ? undefined : awaitingApproval(waves[wave]!, wave);
 }
