@@ -15,25 +15,15 @@ import {
   type Scene,
   setBlock,
 } from "./blocks.ts";
-import type { Decision, Elsewhere, FleetNode, Progress, RolloutInput, WaitReason } from "./model.ts";
+import type { Decision, Elsewhere, FleetNode, Progress, RolloutInput } from "./model.ts";
 import { summaryOf } from "./progress.ts";
 import { DONE, FRESH, type RollCall } from "./roll-call.ts";
 import { isInChange, isPlanAtWork, isUnavailable, seconds, standingOf } from "./standing.ts";
+import { MAX_WAITS, Waits } from "./waits.ts";
 import { type Slice, slicesOf, statesOf, type WaveState, type WaveTally } from "./waves.ts";
-
-const MAX_WAITS = 200;
 
 interface FleetTally extends WaveTally {
   fresh: number;
-}
-
-/** Worded when all have had their turn: hundreds may wait for the same budget. */
-interface Unworded {
-  readonly at: number;
-  readonly node: FleetNode;
-  readonly place: Place;
-  readonly isCounted: boolean;
-  readonly refusal: Refusal;
 }
 
 export class Judgement {
@@ -47,12 +37,10 @@ export class Judgement {
   readonly #failures: Failure[] = [];
   readonly #away: number[] = [];
   readonly #decisions: Decision[] = [];
-  readonly #unworded: Unworded[] = [];
-  readonly #waiting: Record<string, number> = {};
+  readonly #waits = new Waits(this.#decisions);
   readonly #stuck: Judged[] = [];
   #hasBegun = false;
   #hasRefused = false;
-  #waits = 0;
   /** Waits of fresh nodes that are told one by one; the others are only counted. */
   #freshWaits = MAX_WAITS;
   #nextMs = Infinity;
@@ -85,7 +73,7 @@ export class Judgement {
     this.#giveTurns(scene);
     const gated = waves.findIndex(({ phase }) => phase === "Gated");
     if (gated >= 0 && strategy.hasWebhook && !waveGates.has(gated + 1)) this.#decisions.push({ type: "askGate", wave: gated + 1 });
-    this.#word();
+    this.#waits.word(this.#budget, () => names(this.#away.sort((a, b) => a - b).map((rank) => this.#call.node(rank).name)));
     this.#decisions.push(this.#progress(scene, stop, fingerprints));
     this.#askAgain(waves);
     return this.#decisions;
@@ -171,7 +159,7 @@ export class Judgement {
         if (reason !== undefined && this.#freshWaits === 0) {
           // Nobody else of the wave may begin, and enough of them have been told: the rest are counted.
           this.#hasRefused ||= fresh === undefined;
-          this.#countWaiting(reason, left);
+          this.#waits.count(reason, left);
           break;
         }
         left -= 1;
@@ -195,7 +183,7 @@ export class Judgement {
     for (const [index, judged] of this.#stuck.entries()) {
       const { reason, message } = laterWave(waves, current, judged.wave, input);
       if (index === 0 && isJammed) this.#begin(judged);
-      else this.#wait(judged.node, reason, message);
+      else this.#waits.tell(judged.node, reason, message);
     }
   }
 
@@ -213,7 +201,7 @@ export class Judgement {
 
   #freshWait(rank: number, { reason, message }: Block): void {
     this.#freshWaits -= 1;
-    this.#wait(this.#call.node(rank), reason, message);
+    this.#waits.tell(this.#call.node(rank), reason, message);
   }
 
   /** @returns who may begin when all others have had their turn, and who is broken by an earlier plan and not of a wave that has come */
@@ -223,8 +211,8 @@ export class Judgement {
     if (standing.is === "updated" || standing.is === "soaking") {
       if (!standing.isSettled) this.#decisions.push({ type: "settle", nodeId, name });
       if (standing.is === "soaking") {
-        if (standing.message !== undefined) this.#wait(node, "GatePending", standing.message);
-        else this.#wait(node, "Soaking", `changed; must stay right for ${seconds(scene.waves[judged.wave]!.soakMs)}`);
+        if (standing.message !== undefined) this.#waits.tell(node, "GatePending", standing.message);
+        else this.#waits.tell(node, "Soaking", `changed; must stay right for ${seconds(scene.waves[judged.wave]!.soakMs)}`);
       }
       const isDrifting = standing.is === "updated" && node.drift !== undefined;
       if (!isDrifting || !standing.isSettled) {
@@ -243,7 +231,7 @@ export class Judgement {
     if (block.reason === "LaterWave" && isStuck(judged, scene.now) && scene.waves[judged.wave]!.isApproved) return "stuck";
     if (block.atMs !== undefined) this.#moment(block.atMs);
     if (block.isLettingGo) this.#letGo(judged, block.reason === "Failed" || scene.input.isAborted);
-    this.#wait(node, block.reason, block.message);
+    this.#waits.tell(node, block.reason, block.message);
     return undefined;
   }
 
@@ -282,31 +270,11 @@ export class Judgement {
   #refuse(node: FleetNode, place: Place, isCounted: boolean, refusal: Refusal, isFresh: boolean): void {
     this.#hasRefused = true;
     if (isFresh && this.#freshWaits === 0) {
-      this.#countWaiting(refusal, 1);
+      this.#waits.count(refusal, 1);
       return;
     }
     if (isFresh) this.#freshWaits -= 1;
-    this.#wait(node, refusal, "");
-    if (this.#waits <= MAX_WAITS) this.#unworded.push({ at: this.#decisions.length - 1, node, place, isCounted, refusal });
-  }
-
-  #wait({ nodeId, name }: FleetNode, reason: WaitReason, message: string): void {
-    this.#countWaiting(reason, 1);
-    this.#waits += 1;
-    if (this.#waits <= MAX_WAITS) this.#decisions.push({ type: "wait", nodeId, name, reason, message });
-  }
-
-  #countWaiting(reason: WaitReason, nodes: number): void {
-    if (nodes > 0) this.#waiting[reason] = (this.#waiting[reason] ?? 0) + nodes;
-  }
-
-  #word(): void {
-    if (this.#unworded.length === 0) return;
-    const away = names([...this.#away].sort((a, b) => a - b).map((rank) => this.#call.node(rank).name));
-    for (const { at, node, place, isCounted, refusal } of this.#unworded) {
-      const message = this.#budget.explain(place, isCounted, refusal, away);
-      this.#decisions[at] = { type: "wait", nodeId: node.nodeId, name: node.name, reason: refusal, message };
-    }
+    this.#waits.refuse(node, place, isCounted, refusal);
   }
 
   #progress(scene: Scene, stop: Stop | undefined, fingerprints: Progress["fingerprints"]): Progress {
@@ -321,12 +289,12 @@ export class Judgement {
     const isBegun = updated > 0 || this.#failures.length > 0 || this.#budget.changing > 0;
     return {
       type: "progress",
-      ...summaryOf({ scene, stop, total, done: updated - soaking, isBegun, decisions: this.#decisions, waiting: this.#waiting }),
+      ...summaryOf({ scene, stop, total, done: updated - soaking, isBegun, decisions: this.#decisions, waiting: this.#waits.counts }),
       total,
       updated,
       inChange: this.#budget.changing,
       failed: this.#failures.length,
-      waitingCounts: this.#waiting,
+      waitingCounts: this.#waits.counts,
       waves: waves.map(({ name, from, to, updated, phase, approvalDigest }) => ({
         name,
         nodes: to - from,
