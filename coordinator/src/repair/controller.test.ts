@@ -1,8 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Plan, RungResult } from "@drover/proto";
+import { KubeadmSpec, Plan, RungResult } from "@drover/proto";
+import type { NodeRecord } from "../records.ts";
 import { Refused, refuse } from "../refusal.ts";
 import { keys } from "../store/keys.ts";
-import { putJson } from "../store/values.ts";
+import { isRejoinDue } from "../rollout/situation.ts";
+import { putJson, readJson } from "../store/values.ts";
 import { newRepair } from "./records.ts";
 import { type Death, RepairSite } from "./repair-site.ts";
 import { hasEnded } from "./standing.ts";
@@ -144,6 +146,22 @@ describe("the controller of repairs", () => {
     site.health.set("id-n0", ILL);
     await site.until(isOver);
     expect([site.asked, site.done.size, (await site.repairs())[0]?.status?.phase]).toEqual([3, 1, "Succeeded"]);
+  });
+
+  it("rejoins by its own hand: counter, plan and Repair in one commit, so that no rollout has to move the node", async () => {
+    await site.set({ rungs: ["Rejoin", "HandOver"] });
+    const before = await site.desired("id-n0");
+    const steps = [{ id: "kubeadm", spec: { $case: "kubeadm" as const, value: KubeadmSpec.create({ cluster: "prod", nodeName: "n0" }) } }];
+    const told = { ...Plan.decode(Buffer.from(before.plan, "base64")), steps };
+    const joining = { ...before, rejoin: 0, plan: Buffer.from(Plan.encode(told).finish()).toString("base64") };
+    await site.store.commit([putJson(keys.desired("id-n0"), joining)]);
+    await site.start();
+    site.health.set("id-n0", ILL);
+    await site.until(async () => (await site.desired("id-n0")).generation === 2);
+    const [desired, record] = [await site.desired("id-n0"), readJson((await site.store.get(keys.node("id-n0")))!) as NodeRecord];
+    expect([isRejoinDue(joining, record.rejoin ?? 0), isRejoinDue(desired, record.rejoin ?? 0)]).toEqual([true, false]);
+    expect(Plan.decode(Buffer.from(desired.plan, "base64")).steps[0]?.spec?.value).toMatchObject({ rejoin: 1, nodeName: "n0" });
+    expect((await site.repairs())[0]?.status).toMatchObject({ phase: "Checking", attempts: [{ rung: "Rejoin", generation: 2 }] });
   });
 
   it("stands still while nodes know more than the store, and begins no other Repair of a node that has one", async () => {
