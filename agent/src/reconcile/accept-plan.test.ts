@@ -1,4 +1,4 @@
-import { Plan } from "@drover/proto";
+import { Plan, type Probe } from "@drover/proto";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { acceptPlan, type AcceptanceRules } from "./accept-plan.ts";
@@ -17,7 +17,29 @@ function rules(state: JournalState, parts: Partial<AcceptanceRules> = {}): Accep
 
 const sysctl = (id: string): Plan["steps"][number] => ({ id, spec: { $case: "sysctl", value: { values: {} } } });
 
+function probe(parts: Partial<Probe>): Probe {
+  return { name: "healthz", target: { $case: "httpUrl", value: "http://127.0.0.1:10248/healthz" }, timeoutMs: 2_000, ...parts };
+}
+
 describe("acceptPlan", () => {
+  it.each([
+    ["no URL", [probe({ target: { $case: "httpUrl", value: "healthz" } })]],
+    ["a URL of a file", [probe({ target: { $case: "httpUrl", value: "file:///etc/shadow" } })]],
+    ["port 0", [probe({ target: { $case: "tcpPort", value: 0 } })]],
+    ["port 65536", [probe({ target: { $case: "tcpPort", value: 65_536 } })]],
+    ["no timeout", [probe({ timeoutMs: 0 })]],
+    ["a timeout above a minute", [probe({ timeoutMs: 60_001 })]],
+    ["a name that is none", [probe({ name: "a b" })]],
+    ["two of one name", [probe({}), probe({})]],
+  ])("refuses a probe with %s (I1)", (_what, probes) => {
+    expect(acceptPlan(bytesOf({ probes }), rules(emptyJournal))).toMatchObject({ outcome: "refused", reason: "InvalidPlan" });
+  });
+
+  it("takes probes at the bounds of what is allowed", () => {
+    const port = probe({ name: "port", target: { $case: "tcpPort", value: 65_535 }, timeoutMs: 60_000 });
+    expect(acceptPlan(bytesOf({ probes: [probe({ timeoutMs: 1 }), port] }), rules(emptyJournal)).outcome).toBe("accepted");
+  });
+
   it.each([
     [
       "two steps of one id",

@@ -1,6 +1,7 @@
 /** Whether a plan may run on this node: I1 and I2, before anything is written or touched. Pure. */
 import { decodePlan, type Plan, type StepKind } from "@drover/proto";
 import { type AcceptedPlan, comparePairs, type Pair } from "./journal-state.ts";
+import { findInvalidProbe } from "./probe-rules.ts";
 
 /** As in PlanRefused. */
 export type RefusalReason = "UnknownField" | "OldGeneration" | "WrongNode" | "Expired" | "Unsupported" | "InvalidPlan" | "EpochConflict";
@@ -100,7 +101,7 @@ function findInvalid(plan: Plan): string | undefined {
     if (kinds.has(kind)) return `two steps are of kind ${kind}`;
     kinds.add(kind);
   }
-  return undefined;
+  return findInvalidProbe(plan.probes);
 }
 
 function refused(reason: RefusalReason, message: string, pair?: Pair): Acceptance {
