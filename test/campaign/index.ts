@@ -3,12 +3,18 @@ import { simulationCampaign } from "../simulation/campaign.ts";
 import { agentKillCampaign } from "./agent-kill/index.ts";
 import type { Campaign } from "./campaign.ts";
 import { coordinatorKill } from "./coordinator-kill.ts";
+import { decidePropertiesCampaign } from "./decide-properties/index.ts";
 import { joinKillCampaign } from "./join-kill/index.ts";
 import { joinToken } from "./join-token.ts";
+import { mutationCampaign } from "./mutation/index.ts";
+import { randomFleetsCampaign } from "./random-fleets/index.ts";
 import { vmPowerCutCampaign } from "./vm-power-cut/index.ts";
 
 export const campaigns: readonly Campaign[] = [
   simulationCampaign,
+  decidePropertiesCampaign,
+  randomFleetsCampaign,
+  mutationCampaign,
   coordinatorKill,
   joinToken,
   agentKillCampaign,

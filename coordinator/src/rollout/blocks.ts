@@ -153,7 +153,8 @@ function turnBlock({ node, standing, wave }: Judged, { input, waves, current }: 
   if (node.maintenance?.phase === "timedOut" && wave < current && !isLast) {
     return holding("DrainTimedOut", `its drain timed out (${node.maintenance.message}); it is tried again after the others`);
   }
-  if (wave > current) return laterWave(waves, current, wave, input);
+  // What is drained for its later turn would hold the budget that the running wave needs.
+  if (wave > current) return { ...laterWave(waves, current, wave, input), isLettingGo: true };
   return waves[wave]!.isApproved ? undefined : awaitingApproval(waves[wave]!, wave);
 }
 

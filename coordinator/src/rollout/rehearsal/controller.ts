@@ -145,17 +145,20 @@ function maintenanceOf({ owner, ownerName, wanted, phase, message, revisitAtMs }
 function elsewhereOf({ contents, nodes }: View, set: string, nowMs: number): readonly Elsewhere[] {
   return [...nodes].flatMap(([other, members]) => {
     if (other === set) return [];
-    const soakMs = rolloutOf(contents, other)?.strategy.soakMs ?? 0;
-    return members.filter((node) => isAway(node, soakMs, nowMs)).map(({ name, labels }) => ({ name, labels }));
+    const rollout = rolloutOf(contents, other);
+    return members.filter((node) => isAway(node, rollout, nowMs)).map(({ name, labels }) => ({ name, labels }));
   });
 }
 
-function isAway({ verdict, maintenance, desired, observed }: FleetNode, soakMs: number, nowMs: number): boolean {
+function isAway({ verdict, maintenance, desired, observed }: FleetNode, rollout: RolloutRecord | undefined, nowMs: number): boolean {
   if (verdict !== "healthy" || maintenance !== undefined) return true;
   if (desired === undefined) return false;
   const isEnforced =
     observed?.generation === desired.generation && observed.planEpoch === desired.planEpoch && observed.outcome === "enforced";
-  return !isEnforced || desired.enforcedAtMs === undefined || desired.enforcedAtMs + soakMs > nowMs;
+  if (!isEnforced) return true;
+  // What a superseded rollout did is proved and soaks no more.
+  if (desired.rollout !== rollout?.name) return false;
+  return desired.enforcedAtMs === undefined || desired.enforcedAtMs + rollout.strategy.soakMs > nowMs;
 }
 
 function written(contents: Contents, key: string, value: unknown): Write {

@@ -70,6 +70,19 @@ export const talesOfFaults: readonly TaleOf[] = [
     },
   },
   {
+    name: "drained-for-a-later-turn",
+    about: "a node that another rollout drained, and whose turn comes later now, is let back: it would hold the budget of the running wave",
+    tell: (tale) => {
+      tale.nodes("a", "web", { role: "web" });
+      tale.nodes("b", "web", { role: "db" });
+      for (const machine of tale.world.machines.values()) Object.assign(machine, { impact: "drain", isDrainable: true });
+      tale.begin("B", { order: { key: "role", values: ["db", "web"] } });
+      tale.at("00:02", "the profile is corrected, and the order turned round", () =>
+        tale.begin("C", { order: { key: "role", values: ["web", "db"] }, waves: [1] }),
+      );
+    },
+  },
+  {
     name: "drift-of-a-thousand",
     about: "a thousand nodes drift at once and ask for a slot: they get it within the budget, never all together",
     isLong: true,

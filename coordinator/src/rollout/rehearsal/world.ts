@@ -9,6 +9,7 @@ import {
   RehearsalController,
   rolloutKey,
   type RolloutRecord,
+  SLOT,
 } from "./controller.ts";
 import { Machine } from "./machine.ts";
 import { type Contents, RehearsalStore } from "./store.ts";
@@ -126,6 +127,8 @@ export class World {
       deadlineAtMs: this.nowMs + 600_000,
     };
     this.store.put(maintenanceKey(nodeId), { ...entry, wanted });
+    // Whoever brings a node into change takes the cluster's slot: what others decided meanwhile is not committed.
+    this.store.put(SLOT, { by: entry.ownerName });
   }
 
   /** @param atMost so many decisions are committed, then the controller is killed and another begins without its memory */
@@ -206,6 +209,9 @@ export class World {
 
   restore(backup: Contents): void {
     this.store.restore(backup);
+    // What the backup has forgotten is found by its mark in the cluster, and uncordoned there.
+    for (const machine of this.machines.values())
+      if (this.store.get(maintenanceKey(machine.nodeId)) === undefined) machine.isCordoned = false;
     this.controller = new RehearsalController();
     this.isRestored = true;
   }
