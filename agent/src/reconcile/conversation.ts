@@ -116,6 +116,17 @@ export class LiveConversation {
       }
       case "joinCredential":
         return this.#parts.credentials.take(body.value);
+      // Said at once: whoever asks would wait for as long as a rung may take.
+      case "runRung": {
+        const { requestId } = body.value;
+        const message = "this agent carries out no rungs";
+        return this.#send({ $case: "rungResult", value: { requestId, done: false, reason: "Unsupported", message } });
+      }
+      case "collectEvidence": {
+        const { requestId } = body.value;
+        const nothing = { requestId, offset: 0, chunk: Buffer.alloc(0), last: true, reason: "Unsupported" };
+        return this.#send({ $case: "evidenceChunk", value: nothing });
+      }
       case undefined:
         return;
     }
