@@ -49,7 +49,7 @@ interface Wanted {
 }
 
 function wantedOf(revision: number): Wanted {
-  const objects = manifests(revision, 1);
+  const objects = manifests(revision, { maxUnavailable: 1 });
   const profile = objects.find((each): each is NodeProfile => each.kind === "NodeProfile")!;
   return {
     sysctls: Object.entries(profile.spec.sysctl?.values ?? {}).map(([key, value]) => [key, String(value)]),

@@ -86,6 +86,14 @@ export function strike(kind: FaultKind, world: World, random: Random): void {
       clock.setTimer(between(1_000, 180_000), () => node.link.setCut(false));
       return;
     }
+    case "zoneSilent":
+      return silenceZone(world, random, between(120_000, 360_000));
+    case "driftAboveLive": {
+      // Each once: drift that returns within an hour is left to people.
+      const node = anyOf(nodes.filter((each) => !each.hasDriftedAboveLive));
+      if (node?.driftAboveLive() === true) say(`${node.nodeId} its containerd is configured otherwise`);
+      return;
+    }
     case "drift": {
       const node = anyNode();
       say(`${node.nodeId} ${node.drift(random)}`);
@@ -102,9 +110,18 @@ export function strike(kind: FaultKind, world: World, random: Random): void {
   }
 }
 
+function silenceZone(world: World, random: Random, durationMs: number): void {
+  const calm = world.zones.filter((zone) => !world.silentZones.has(zone));
+  const zone = calm[Math.floor(random.unit() * calm.length)];
+  if (zone === undefined) return;
+  world.silence(zone, true);
+  world.clock.setTimer(durationMs, () => world.silence(zone, false));
+}
+
 /** Everything that was taken away is there again; what time undoes is left to time. */
 export function heal(world: World): void {
   const { bus, coordinator, nodes } = world;
+  for (const zone of world.silentZones) world.silence(zone, false);
   world.calmBus();
   bus.setUp(true);
   coordinator.start();

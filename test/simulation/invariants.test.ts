@@ -1,6 +1,6 @@
 import { Plan } from "@drover/proto";
 import { describe, expect, it } from "vitest";
-import { acknowledgedReports, type Checker, disruptionBudget, persistedFirst, risingPairs } from "./invariants.ts";
+import { acknowledgedReports, type Checker, disruptionBudget, persistedFirst, risingPairs, silentZones, zoneBudget } from "./invariants.ts";
 import type { Observation } from "./observations.ts";
 
 const DIGEST = `sha256:${"a".repeat(64)}`;
@@ -108,5 +108,29 @@ describe("persisted first", () => {
     ["an intent of a plan that is not accepted", [intent(1, "sysctl")]],
   ])("finds %s", (_what, observations) => {
     expect(told(persistedFirst(), observations)).toHaveLength(1);
+  });
+});
+
+describe("I3 in each zone", () => {
+  it("counts each zone on its own", () => {
+    const zones: Readonly<Record<string, string>> = { a: "z1", b: "z1", c: "z2" };
+    const checker = zoneBudget(1, (node) => zones[node]);
+    expect(told(checker, [decided("a", 1), decided("c", 1), decided("x", 1), decided("b", 1)])).toEqual([
+      "z1: 2 nodes are in change, 1 are allowed: a, b",
+    ]);
+    expect(told(checker, [ended(1), decided("a", 2)])).toHaveLength(1);
+  });
+});
+
+describe("a zone that is silent", () => {
+  it("has a minute to be noticed; then nothing begins there until it is back, and what was decided may be written again", () => {
+    let nowMs = 0;
+    const checker = silentZones(() => nowMs);
+    const zone = (isSilent: boolean): Observation => ({ type: "zone", zone: "z1", nodes: ["a", "b"], isSilent });
+    expect(told(checker, [decided("b", 1), zone(true), decided("a", 1)])).toEqual([]);
+    nowMs = 61_000;
+    expect(told(checker, [decided("a", 1), decided("c", 1)])).toEqual([]);
+    expect(told(checker, [decided("b", 2)])).toEqual(["b was moved although its zone has been silent for 61 s"]);
+    expect(told(checker, [zone(false), decided("a", 2)])).toEqual([]);
   });
 });

@@ -61,6 +61,49 @@ export function disruptionBudget(maxUnavailable: number): Checker {
   };
 }
 
+/** I3 in each zone: what is in change there, judged as the whole is. @param zoneOf a node's zone */
+export function zoneBudget(maxUnavailable: number, zoneOf: (node: string) => string | undefined): Checker {
+  const byZone = new Map<string, Checker>();
+  return {
+    name: "I3 in each zone",
+    see(observation) {
+      const zone = "node" in observation ? zoneOf(observation.node) : undefined;
+      if (zone === undefined) return undefined;
+      let checker = byZone.get(zone);
+      if (checker === undefined) byZone.set(zone, (checker = disruptionBudget(maxUnavailable)));
+      const breach = checker.see(observation);
+      return breach === undefined ? undefined : `${zone}: ${breach}`;
+    },
+  };
+}
+
+/** Where many fall silent together nothing more begins: after this long it must have been noticed. */
+const NOTICED_AFTER_MS = 60_000;
+
+export function silentZones(nowMs: () => number): Checker {
+  const silentSinceMs = new Map<string, number>();
+  const decided = new Map<string, Pair>();
+  return {
+    name: "silent zones",
+    see(observation) {
+      if (observation.type === "zone") {
+        for (const node of observation.nodes) {
+          if (observation.isSilent) silentSinceMs.set(node, nowMs());
+          else silentSinceMs.delete(node);
+        }
+        return undefined;
+      }
+      if (observation.type !== "decided") return undefined;
+      const before = decided.get(observation.node);
+      decided.set(observation.node, observation);
+      const sinceMs = silentSinceMs.get(observation.node);
+      const isNew = before === undefined || comparePairs(observation, before) > 0;
+      if (!isNew || sinceMs === undefined || nowMs() - sinceMs < NOTICED_AFTER_MS) return undefined;
+      return `${observation.node} was moved although its zone has been silent for ${Math.round((nowMs() - sinceMs) / 1000)} s`;
+    },
+  };
+}
+
 /** I5: an ack is sent only for what is in the log, a seq is one report for ever, and a node frees only what was acknowledged. */
 export function acknowledgedReports(): Checker {
   const logged = new Map<string, { readonly digests: Map<number, number>; through: number }>();
@@ -131,6 +174,7 @@ export function persistedFirst(): Checker {
         case "effect":
           return judgeEffect(observation, plansOf(observation.node));
         case "decided":
+        case "zone":
         case "rollout":
         case "done":
         case "refused":

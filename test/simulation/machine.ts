@@ -120,6 +120,12 @@ export function viewOf(
   };
 }
 
+/** @param name "node-0017" */
+export function addressOf(name: string): string {
+  const index = Number(name.slice(name.lastIndexOf("-") + 1));
+  return `10.1.${Math.floor(index / 250)}.${(index % 250) + 1}`;
+}
+
 export function factsOf(name: string, bootId: string): Facts {
   return Facts.fromPartial({
     hostname: name,
@@ -132,5 +138,6 @@ export function factsOf(name: string, bootId: string): Facts {
     memoryBytes: 8 * 2 ** 30,
     versions: { containerd: CONTAINERD_VERSION },
     machineKind: "vm",
+    nics: [{ name: "eth0", addresses: [addressOf(name)] }],
   });
 }

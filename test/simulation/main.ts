@@ -1,9 +1,9 @@
-/** One run to look at: `node test/simulation/main.ts --seed S --agents N --scenario calm|stormy|"stormy fleet" [--transcript FILE] [--log]`. */
+/** One run to look at: `node test/simulation/main.ts --seed S --agents N --scenario calm|stormy|zoned|"stormy fleet" [--transcript FILE] [--log]`. */
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import pino from "pino";
 import { silentLog } from "@drover/lifecycle";
-import { calm, stormy, stormyFleet } from "./scenario.ts";
+import { calm, stormy, stormyFleet, zoned } from "./scenario.ts";
 import { describeFailure, runSimulation } from "./simulation.ts";
 
 const { values } = parseArgs({
@@ -17,9 +17,9 @@ const { values } = parseArgs({
 });
 const agents = Number(values.agents);
 const fleetBudget = Math.max(5, Math.floor(agents / 5));
-const scenario = [calm(fleetBudget), stormy, stormyFleet(fleetBudget)].find(({ name }) => name === values.scenario);
+const scenario = [calm(fleetBudget), stormy, zoned, stormyFleet(fleetBudget)].find(({ name }) => name === values.scenario);
 if (scenario === undefined || !Number.isSafeInteger(agents) || agents < 1 || !Number.isSafeInteger(Number(values.seed))) {
-  console.error("simulation: --seed and --agents take whole numbers, --scenario calm, stormy or 'stormy fleet'");
+  console.error("simulation: --seed and --agents take whole numbers, --scenario calm, stormy, zoned or 'stormy fleet'");
   process.exit(2);
 }
 const options = {

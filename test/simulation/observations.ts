@@ -9,6 +9,8 @@ export interface Pair {
 export type Observation =
   /** Committed to the coordinator's store: a node's desired pair. */
   | ({ readonly type: "decided"; readonly node: string; readonly revision: string; readonly rollout: string } & Pair)
+  /** A whole zone is cut off, or is there again. */
+  | { readonly type: "zone"; readonly zone: string; readonly nodes: readonly string[]; readonly isSilent: boolean }
   | { readonly type: "rollout"; readonly name: string; readonly phase: string; readonly reason: string }
   /** Durable in a node's journal. */
   | ({ readonly type: "accepted"; readonly node: string; readonly plan: Plan } & Pair)

@@ -12,11 +12,17 @@ export type FaultKind =
   | "sessionCut"
   | "nodeCutOff"
   | "drift"
+  /** That only a restart mends: it asks for a slot. */
+  | "driftAboveLive"
+  /** A whole zone is cut off, and comes back. */
+  | "zoneSilent"
   | "clockJump";
 
 export interface Scenario {
   readonly name: string;
   readonly maxUnavailable: number;
+  /** Nodes are spread over so many zones, of which each may have so many in change, in waves; left out: there are none. */
+  readonly zones?: { readonly count: number; readonly maxUnavailable: number };
   /** Virtual minutes after the start at which the next revision of the profile is applied; the first is there from the start. */
   readonly changesAtMinutes: readonly number[];
   /** Faults strike from the start until this minute; then everything is whole again. */
@@ -74,6 +80,16 @@ export const stormyFleet = (maxUnavailable: number): Scenario => ({
   faultsPerHour: { ...stormy.faultsPerHour, agentKilled: 600, agentKilledInPlan: 600, sessionCut: 300, nodeCutOff: 300, drift: 600 },
 });
 
+/** Five zones with a budget each, in waves: zones fall silent as a whole, and programs change what only a restart mends. */
+export const zoned: Scenario = {
+  ...stormy,
+  name: "zoned",
+  maxUnavailable: 8,
+  zones: { count: 5, maxUnavailable: 2 },
+  driftScanMinutes: 3,
+  faultsPerHour: { ...stormy.faultsPerHour, busLost: 0, busDown: 3, driftAboveLive: 20, zoneSilent: 8 },
+};
+
 export const kernelDefaults: Readonly<Record<string, string>> = {
   "net.core.somaxconn": "4096",
   "net.ipv4.tcp_keepalive_time": "7200",
@@ -91,10 +107,19 @@ export const imageCatalog = [3_000_000, 20_000_000, 45_000_000, 8_000_000, 60_00
 
 export const PROFILE = "worker";
 export const NODE_SET = "workers";
+export const ZONE_LABEL = "topology.kubernetes.io/zone";
+const PROBE_PORT = 10_250;
+
+export function zoneOf(index: number, { zones }: Scenario): string | undefined {
+  return zones === undefined ? undefined : `zone-${index % zones.count}`;
+}
 const LOCK = "worker-images";
 
 /** What an operator applies for the given revision, in this order; each differs from the one before in all three steps. */
-export function manifests(revision: number, maxUnavailable: number): readonly (NodeProfile | NodeSet | ImageLock)[] {
+export function manifests(
+  revision: number,
+  { maxUnavailable, zones }: Pick<Scenario, "maxUnavailable" | "zones">,
+): readonly (NodeProfile | NodeSet | ImageLock)[] {
   const apiVersion = "drover.dev/v1alpha1";
   const images = [0, 1, 2].map((offset) => ({ ...imageCatalog[(revision + offset) % imageCatalog.length]!, pinned: true }));
   return [
@@ -126,7 +151,20 @@ export function manifests(revision: number, maxUnavailable: number): readonly (N
       spec: {
         selector: { matchLabels: { pool: "workers" } },
         profile: PROFILE,
-        strategy: { maxUnavailable, soak: "1s", progressDeadline: "30m", failureBudget: 0 },
+        strategy: {
+          maxUnavailable,
+          soak: "1s",
+          progressDeadline: "30m",
+          failureBudget: 0,
+          ...(zones === undefined
+            ? {}
+            : {
+                canary: { nodes: 1 },
+                waves: ["20%", "60%"],
+                budgets: [{ topologyKey: ZONE_LABEL, maxUnavailable: zones.maxUnavailable }],
+              }),
+        },
+        ...(zones === undefined ? {} : { probePort: PROBE_PORT }),
       },
     },
   ];

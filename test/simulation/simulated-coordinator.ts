@@ -26,6 +26,8 @@ export interface SimulatedCoordinatorParts {
   readonly count: Count;
   readonly say: (event: string) => void;
   readonly died: (life: Life) => void;
+  /** Whether the machine at that address can be reached. */
+  readonly isReachable: (address: string) => boolean;
   /** For tests of the checkers: what the coordinator gets instead of an honest report log. */
   readonly tamper?: (log: ReportLog) => ReportLog;
 }
@@ -60,7 +62,7 @@ export class SimulatedCoordinator {
 
   start(): void {
     if (this.#life !== undefined) return;
-    const { clock, random, bus, log, observe, count, say, tamper } = this.#parts;
+    const { clock, random, bus, log, observe, count, say, tamper, isReachable } = this.#parts;
     const life = new Life(clock);
     const reportLog = slowReportLog(this.reportLog, this.#disk, life, observe);
     const coordinator = createCoordinator({
@@ -71,6 +73,7 @@ export class SimulatedCoordinator {
       clock: life.clock,
       random: seededRandom(Math.floor(random.unit() * 2 ** 32)),
       log,
+      connectTcp: (address) => life.awaits(Promise.resolve(isReachable(address) ? "answered" : "silent")),
     });
     this.#life = life;
     say("started");

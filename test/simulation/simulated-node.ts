@@ -37,6 +37,7 @@ export class SimulatedNode {
   #agent: Agent | undefined;
   #skewMs = 0;
   #boots = 1;
+  #hasDriftedAboveLive = false;
 
   constructor(parts: SimulatedNodeParts) {
     this.#parts = parts;
@@ -121,6 +122,20 @@ export class SimulatedNode {
     }
     kernel.set("net.core.somaxconn", "128");
     return "net.core.somaxconn set to 128";
+  }
+
+  get hasDriftedAboveLive(): boolean {
+    return this.#hasDriftedAboveLive;
+  }
+
+  /** Somebody edits what only a restart of containerd mends. @returns false when there is nothing of ours to edit yet */
+  driftAboveLive(): boolean {
+    const path = "/etc/containerd/config.toml";
+    const text = this.machine.files.text(path);
+    if (text === undefined || !/pause:3\.\d+/.test(text)) return false;
+    this.machine.files.put(path, text.replace(/pause:3\.\d+/, "pause:3.1"));
+    this.#hasDriftedAboveLive = true;
+    return true;
   }
 
   #ended(life: Life, event: string): void {

@@ -1,6 +1,6 @@
 import { type DesiredNode, keys, type Store } from "@drover/coordinator";
 import { describe, expect, it } from "vitest";
-import { calm, stormy, stormyFleet } from "./scenario.ts";
+import { calm, stormy, stormyFleet, zoned } from "./scenario.ts";
 import { describeFailure, runSimulation, type SimulationOptions } from "./simulation.ts";
 
 /** Everything held, or the test says how to run it again. */
@@ -38,6 +38,14 @@ describe("a fleet in one process", () => {
     ]) {
       expect(transcript).toContain(sign);
     }
+  });
+
+  it("freezes in zones that fall silent, calls nobody there dead, keeps each zone's budget, and gives drift its slots", {
+    timeout: 240_000,
+  }, async () => {
+    const { transcript } = await passing({ seed: 7, agents: 40, scenario: zoned });
+    expect(transcript.match(/zone-\d is silent/g)?.length).toBeGreaterThan(1);
+    expect(transcript).toContain("its containerd is configured otherwise");
   });
 });
 

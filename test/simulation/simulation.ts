@@ -67,6 +67,7 @@ export async function runSimulation(options: SimulationOptions): Promise<Simulat
   while (!isInSync && violations.length === 0) {
     await clock.advance(SLICE_MS);
     const nowMs = clock.monotonicMs();
+    world.judgeVerdicts();
     if (nowMs % STATE_EVERY_MS === 0) transcript.state(await stateOf(world));
     const lastRevision = scenario.changesAtMinutes.length;
     if (nowMs < Math.max(healAtMs, START_SPREAD_MS) || nowMs % LOOK_EVERY_MS !== 0) continue;
@@ -91,11 +92,11 @@ export function describeFailure({ seed, agents, scenario }: SimulationOptions, {
 }
 
 /** The operator: applies each revision when it is due, and again until the coordinator has taken it. */
-async function applyAll(world: World, { changesAtMinutes, maxUnavailable }: Scenario, applied: (revision: number) => void): Promise<void> {
+async function applyAll(world: World, scenario: Scenario, applied: (revision: number) => void): Promise<void> {
   const { clock, transcript } = world;
-  for (const [revision, atMinute] of [0, ...changesAtMinutes].entries()) {
+  for (const [revision, atMinute] of [0, ...scenario.changesAtMinutes].entries()) {
     await sleep(clock, Math.max(0, atMinute * 60_000 - clock.monotonicMs()));
-    for (const manifest of manifests(revision, maxUnavailable)) {
+    for (const manifest of manifests(revision, scenario)) {
       while (!(await applyOnce(world, manifest))) await sleep(clock, APPLY_AGAIN_MS);
     }
     transcript.say("operator", `applied revision ${revision}`);

@@ -6,9 +6,10 @@ import { keys, memoryBus, type MemoryBus, type NodeRecord, type ReportLog } from
 import type { StateDirectory } from "@drover/agent";
 import { base32Text } from "../../coordinator/src/identity/node-names.ts";
 import { NodeLink } from "./bus-sides.ts";
-import { acknowledgedReports, type Checker, disruptionBudget, persistedFirst, risingPairs } from "./invariants.ts";
+import { acknowledgedReports, type Checker, disruptionBudget, persistedFirst, risingPairs, silentZones, zoneBudget } from "./invariants.ts";
+import { addressOf } from "./machine.ts";
 import type { Observation } from "./observations.ts";
-import type { Scenario } from "./scenario.ts";
+import { type Scenario, ZONE_LABEL, zoneOf } from "./scenario.ts";
 import { SessionNetwork } from "./session-network.ts";
 import { SimulatedCoordinator } from "./simulated-coordinator.ts";
 import { SimulatedNode } from "./simulated-node.ts";
@@ -46,6 +47,10 @@ export class World {
   readonly violations: Violation[] = [];
   /** "node/epoch" to the highest seq that the coordinator has acknowledged. */
   readonly acknowledged = new Map<string, number>();
+  readonly zones: readonly string[];
+  readonly silentZones = new Set<string>();
+  /** By node id. */
+  readonly #zoneOf: ReadonlyMap<string, string | undefined>;
   readonly #seed: number;
   readonly #checkers: readonly Checker[];
   readonly #byId: ReadonlyMap<string, SimulatedNode>;
@@ -55,7 +60,14 @@ export class World {
     this.#seed = seed;
     this.clock = new VirtualClock();
     this.transcript = new Transcript(this.clock);
-    this.#checkers = [risingPairs(), disruptionBudget(scenario.maxUnavailable), acknowledgedReports(), persistedFirst()];
+    this.#checkers = [
+      risingPairs(),
+      disruptionBudget(scenario.maxUnavailable),
+      acknowledgedReports(),
+      persistedFirst(),
+      silentZones(() => this.clock.monotonicMs()),
+      ...(scenario.zones === undefined ? [] : [zoneBudget(scenario.zones.maxUnavailable, (node) => this.#zoneOf.get(node))]),
+    ];
     const { clock, transcript } = this;
     const observe = (observation: Observation): void => this.#observe(observation);
     const count = (actor: string, payload: Uint8Array): void => transcript.count(actor, payload);
@@ -79,6 +91,7 @@ export class World {
       log: log.child({ actor: "coordinator" }),
       say: (event) => transcript.say("coordinator", event),
       died: (life) => this.network.serverDied(life),
+      isReachable: (address) => this.nodes.some((node) => addressOf(node.name) === address && !node.link.isCut),
       ...(tampering.reportLog === undefined ? {} : { tamper: tampering.reportLog }),
     });
     this.nodes = Array.from({ length: agents }, (_, index) => {
@@ -100,6 +113,32 @@ export class World {
       });
     });
     this.#byId = new Map(this.nodes.map((node) => [node.nodeId, node]));
+    this.#zoneOf = new Map(this.nodes.map(({ nodeId }, index) => [nodeId, zoneOf(index, scenario)]));
+    this.zones = [...new Set(this.#zoneOf.values())].filter((zone) => zone !== undefined);
+  }
+
+  /** Cuts a whole zone off, or lets it be there again. */
+  silence(zone: string, isSilent: boolean): void {
+    if (this.silentZones.has(zone) === isSilent) return;
+    if (isSilent) this.silentZones.add(zone);
+    else this.silentZones.delete(zone);
+    const nodes = this.nodes.filter(({ nodeId }) => this.#zoneOf.get(nodeId) === zone);
+    this.#observe({ type: "zone", zone, nodes: nodes.map(({ nodeId }) => nodeId), isSilent });
+    for (const node of nodes) {
+      node.link.setCut(isSilent);
+      if (isSilent) this.network.cut(node.nodeId, true);
+    }
+  }
+
+  /** Where a whole zone is silent nobody is called dead, whatever the second path says. */
+  judgeVerdicts(): void {
+    for (const [nodeId, zone] of this.#zoneOf) {
+      if (zone === undefined || !this.silentZones.has(zone)) continue;
+      const health = this.coordinator.coordinator?.fleet.node(nodeId)?.health;
+      if (health?.verdict !== "unhealthy" || health.reason !== "Silent") continue;
+      const message = `${nodeId} is called dead while all of ${zone} is silent`;
+      this.violations.push({ invariant: "silent zones", message, atMs: this.clock.monotonicMs() });
+    }
   }
 
   /** Observations so far. */
@@ -116,6 +155,7 @@ export class World {
   async enrolAll(): Promise<void> {
     const { store } = this.coordinator;
     for (const { nodeId, name } of this.nodes) {
+      const zone = this.#zoneOf.get(nodeId);
       const record: NodeRecord = {
         nodeId,
         name,
@@ -131,7 +171,7 @@ export class World {
       const object: Node = {
         apiVersion: API_VERSION,
         kind: "Node",
-        metadata: { name, uid: nodeId, labels: { pool: "workers" } },
+        metadata: { name, uid: nodeId, labels: { pool: "workers", ...(zone === undefined ? {} : { [ZONE_LABEL]: zone }) } },
         spec: {},
       };
       const values = [
@@ -167,6 +207,8 @@ function describe(observation: Observation): string {
   switch (observation.type) {
     case "decided":
       return `decided ${observation.planEpoch}/${observation.generation} ${observation.revision.slice(7, 15)} by ${observation.rollout}`;
+    case "zone":
+      return `${observation.zone} is ${observation.isSilent ? "silent" : "there again"}`;
     case "rollout":
       return `${observation.name} ${observation.phase} ${observation.reason}`;
     case "accepted":
