@@ -55,6 +55,7 @@ export const decideScenario: Scenario = {
       calls: `${CALLS}, and ${5 * CALLS} of ten changed`,
       limits: "maxUnavailable 1,000, 2 topology keys",
       cpuMedianMs: `${cpu(all)} all new, ${cpu(afresh)} afresh, ${cpu(delta)} ten changed`,
+      bestMs: `${best(all)} all new, ${best(afresh)} afresh, ${best(delta)} ten changed`,
       worstMs: `${Math.max(...walls(all)).toFixed(1)} all new, ${Math.max(...walls(afresh)).toFixed(1)} afresh, ${Math.max(...walls(delta)).toFixed(1)} ten changed`,
     };
     return Promise.resolve({ scenario: "decide", tier: "pure", conditions, figures });
@@ -76,6 +77,7 @@ interface Timed {
 }
 
 const walls = (calls: readonly Timed[]): number[] => calls.map(({ wallMs }) => wallMs);
+const best = (calls: readonly Timed[]): string => Math.min(...walls(calls)).toFixed(1);
 const cpu = (calls: readonly Timed[]): string => median(calls.map(({ cpuMs }) => cpuMs)).toFixed(1);
 
 /** Half of the fleet is updated, some of the wave that runs soak, one in three hundred is not well, the rest awaits its wave. */

@@ -150,8 +150,10 @@ function isSame(a: Labels, b: Labels): boolean {
   return fields === 0;
 }
 
+type Placed = Pick<FleetNode, "nodeId" | "name" | "labels">;
+
 /** Canary's preferred first, then by the strategy's order, then by name. @returns indexes in the fleet */
-export function ordered(fleet: Fleet, { canary, order }: Pick<ResolvedStrategy, "canary" | "order">): Uint32Array {
+export function ordered(fleet: readonly Placed[], { canary, order }: Pick<ResolvedStrategy, "canary" | "order">): Uint32Array {
   const byName = sortedByName(fleet);
   if (canary === undefined && order === undefined) return byName;
   const places = new Map(order?.values.map((value, place) => [value, place]));
@@ -176,7 +178,7 @@ export function ordered(fleet: Fleet, { canary, order }: Pick<ResolvedStrategy, 
 }
 
 /** The whole is sorted already as a rule. */
-function sortedByName(fleet: Fleet): Uint32Array {
+function sortedByName(fleet: readonly Placed[]): Uint32Array {
   const indexes = new Uint32Array(fleet.length);
   let isSorted = true;
   for (let index = 0; index < fleet.length; index += 1) {
@@ -186,7 +188,8 @@ function sortedByName(fleet: Fleet): Uint32Array {
   return isSorted ? indexes : indexes.sort((a, b) => compareNodes(fleet[a]!, fleet[b]!));
 }
 
-function compareNodes(a: FleetNode, b: FleetNode): number {
-  if (a.name !== b.name) return a.name < b.name ? -1 : 1;
+function compareNodes(a: Placed, b: Placed): number {
+  if (a.name < b.name) return -1;
+  if (a.name > b.name) return 1;
   return a.nodeId === b.nodeId ? 0 : a.nodeId < b.nodeId ? -1 : 1;
 }
