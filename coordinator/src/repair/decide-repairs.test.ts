@@ -185,6 +185,33 @@ describe("places of repairs (I3)", () => {
     expect(reasonWith([true])).toBeUndefined();
   });
 
+  it("gives a place away once in one look", () => {
+    const play = fleet(10, { strategy: { ...playedSet("web").strategy, maxUnavailable: 1 } });
+    play.ask("n00", ["Reboot"]);
+    play.ask("n01", ["Reboot"]);
+    const decisions = look(play);
+    expect([decisions.filter(({ type }) => type === "begin").length, waitOf(decisions, "n01")]).toEqual([1, "BudgetSpent"]);
+  });
+
+  it("repairs what an operator has drained although the budget is spent: it is counted already; what a rollout has is left to it", () => {
+    const play = fleet(10, { strategy: { ...playedSet("web").strategy, maxUnavailable: 1 } });
+    const drained = {
+      owner: "Operator",
+      ownerName: "ann",
+      wanted: "drain",
+      phase: "drained",
+      message: "",
+      revisitAtMs: undefined,
+    } as const;
+    Object.assign(play.node("n00"), { maintenance: drained, isInChange: true, isUnavailable: true });
+    Object.assign(play.node("n01"), UNHEALTHY);
+    play.sets.set("web", { ...play.sets.get("web")!, remediation: undefined });
+    play.ask("n00", ["RestartUnits"]);
+    expect(look(play).filter(({ type }) => type === "begin")).toHaveLength(1);
+    play.node("n00").rolloutHold = "rollout web-1 gave it generation 2";
+    expect(waitOf(look(play), "n00")).toBe("RolloutHoldsNode");
+  });
+
   it("lets two Repairs of one node never be in flight", () => {
     const play = fleet(10);
     const first = play.ask("n00", ["RestartUnits"]);
@@ -232,6 +259,9 @@ describe("one repair", () => {
     node.bootId = "boot-2";
     expect(play.decide()).toContainEqual(expect.objectContaining({ message: "its cluster has not been asked since" }));
     play.pass(1_000);
+    node.plan = { ...node.plan!, hasOpenDrift: true };
+    expect(play.decide()).toContainEqual(expect.objectContaining({ message: "it has drift that is not repaired" }));
+    node.plan = { ...node.plan, hasOpenDrift: false };
     play.decide();
     expect(play.status(repair)).toMatchObject({ phase: "Succeeded", attempts: [{ outcome: "Helped" }] });
     expect(node.maintenance).toBeUndefined();
