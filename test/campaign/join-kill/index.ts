@@ -32,7 +32,7 @@ export const joinKillCampaign: Campaign = {
     const fleet = new Fleet(stage.site);
     const names = Array.from({ length: Math.min(MACHINES, count) }, (_, index) => `kill-${index + 1}`);
     const machines = await Promise.all(names.map((name) => stage.site.addMachine(name, { role: "web" }, { kind: "full" })));
-    await stage.site.mustDrover(["apply", "-f", await stage.manifest("web", {}, MACHINES)]);
+    await stage.site.mustDrover(["apply", "-f", await stage.manifest("web", {}, { maxUnavailable: MACHINES })]);
     for (const name of names) await stage.readyNode(name, PATIENCE_MS);
     const subjects = machines.map((machine) => new Subject(stage, fleet, machine));
     for (const subject of subjects) await subject.inSyncAbove(0);

@@ -78,7 +78,7 @@ export class JoinStage implements AsyncDisposable {
   }
 
   /** The manifest of everything that joins: profile, image lock, set. */
-  async manifest(name: string, choice: ProfileChoice = {}, maxUnavailable = 2): Promise<string> {
+  async manifest(name: string, choice: ProfileChoice = {}, strategy: object = { maxUnavailable: 2 }): Promise<string> {
     return this.site.manifest(
       name,
       { apiVersion, kind: "ImageLock", metadata: { name: SET }, spec: { images: this.#images } },
@@ -87,7 +87,7 @@ export class JoinStage implements AsyncDisposable {
         apiVersion,
         kind: "NodeSet",
         metadata: { name: SET },
-        spec: { selector: { matchLabels: { role: "web" } }, profile: SET, cluster: CLUSTER, strategy: { maxUnavailable } },
+        spec: { selector: { matchLabels: { role: "web" } }, profile: SET, cluster: CLUSTER, strategy },
       },
     );
   }
