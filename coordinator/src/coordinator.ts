@@ -29,7 +29,6 @@ import type { Census, Totals } from "./metrics/metrics.ts";
 import { observerTotals } from "./metrics/observer-totals.ts";
 import { MaintenanceWorker } from "./maintenance/maintenance-worker.ts";
 import { operatorMaintenance } from "./maintenance/operator-maintenance.ts";
-import { noRollouts } from "./not-yet.ts";
 import type { AuditEntry, DesiredNode, NodeRecord, RestoredRecord } from "./records.ts";
 import type { ReportLog } from "./reportlog/report-log.ts";
 import { Catalog } from "./resources/catalog.ts";
@@ -42,6 +41,7 @@ import { createRepairCalls } from "./repair/create-repair-calls.ts";
 import { type EvidenceStore, memoryEvidenceStore } from "./repair/evidence-store.ts";
 import { knownEvidence } from "./repair/known-evidence.ts";
 import { RolloutController } from "./rollout/controller.ts";
+import { createRolloutCalls } from "./rollout/create-rollout-calls.ts";
 import type { AskWebhook } from "./rollout/webhook.ts";
 import { coordinatorStatus } from "./rpc/coordinator-status.ts";
 import { type OperatorCalls, operatorCalls } from "./rpc/operator-calls.ts";
@@ -140,6 +140,7 @@ class CoordinatorCore implements Coordinator {
       desired,
       takenOf: (nodeId, outboxEpoch) => fleet.takenOf(nodeId, outboxEpoch),
       joinCredential: parts.clusters && ((wanted, signal) => this.#clusters!.joinCredential(wanted, signal)),
+      mayConfirm: (_nodeId, { rollout }) => catalog.objects("Rollout").get(rollout)?.value.spec.aborted !== true,
       events: {
         knowsMore: (nodeId, seen) => void this.#knowsMore(nodeId, seen),
         cloneSuspected: (nodeId, message) => {
@@ -266,7 +267,7 @@ class CoordinatorCore implements Coordinator {
       members,
       clusters,
       status: () => coordinatorStatus(this.#observer),
-      rollouts: noRollouts,
+      rollouts: createRolloutCalls({ store, catalog, fleet, members, view, clock, random, log }),
       maintenance: operatorMaintenance({ store, catalog, clusters: () => this.#clusters, clock, random, log }),
       repairs: createRepairCalls({ store, catalog, members, view, requests: sessions, evidence, clock, random, log }),
       clock,

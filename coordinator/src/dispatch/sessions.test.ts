@@ -35,3 +35,33 @@ it.each([
   expect(heard).toEqual(["welcome"]);
   expect(acks).toEqual(expected);
 });
+
+it.each([
+  ["what is still desired is confirmed", { planEpoch: 1, generation: 4 }, true, ["welcome", "confirmPlan"]],
+  ["not what its rollout has aborted", { planEpoch: 1, generation: 4 }, false, ["welcome"]],
+  ["not what something newer has replaced", { planEpoch: 1, generation: 5 }, true, ["welcome"]],
+  ["not a generation of another epoch", { planEpoch: 2, generation: 4 }, true, ["welcome"]],
+])("I4: %s", async (_what, wanted, may, expected) => {
+  const clock = new VirtualClock();
+  const desired = { ...wanted, nodeId: NODE, revision: "r", nodeSet: "s", rollout: "roll", plan: "", decidedAtMs: 0 };
+  const sessions = new Sessions({
+    clock,
+    random: seededRandom(2),
+    log: silentLog,
+    bus: memoryBus(clock, seededRandom(1)),
+    desired: () => desired,
+    takenOf: () => 0,
+    mayConfirm: (_node, { rollout }) => rollout === "roll" && may,
+    events: { knowsMore: () => undefined, cloneSuspected: () => undefined, changed: () => undefined },
+  });
+  async function* said(): AsyncGenerator<ConverseRequest> {
+    const { planEpoch, generation } = wanted;
+    const hello = { acceptedEpoch: planEpoch, acceptedGeneration: generation, processId: Buffer.alloc(16, 1) };
+    yield { body: { $case: "hello", value: Hello.fromPartial(hello) } };
+    yield { body: { $case: "confirmRequest", value: { planEpoch: 1, generation: 4 } } };
+    yield { body: { $case: "idle", value: {} } };
+  }
+  const heard = [];
+  for await (const { body } of sessions.converse(NODE, said(), new AbortController().signal)) heard.push(body?.$case);
+  expect(heard).toEqual(expected);
+});

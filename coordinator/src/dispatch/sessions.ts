@@ -4,6 +4,7 @@
  */
 import { type Clock, DeadlineExceeded, type Log, type Random, withDeadline } from "@drover/lifecycle";
 import type {
+  ConfirmRequest,
   ConverseRequest,
   ConverseResponse,
   DryRunResult,
@@ -41,6 +42,8 @@ export interface SessionsParts {
   readonly takenOf: (nodeId: string, outboxEpoch: string) => number;
   /** Mints what a node joins its cluster with; undefined where there are no clusters. */
   readonly joinCredential?: Clusters["joinCredential"] | undefined;
+  /** What the node applied may stay: asked for what is still desired of it only. Left out: it always may. */
+  readonly mayConfirm?: ((nodeId: string, desired: DesiredNode) => boolean) | undefined;
   readonly events: SessionEvents;
 }
 
@@ -333,10 +336,24 @@ export class Sessions {
         if (!isRequestId(body.value.requestId)) throw new Refused(refuse("InvalidRequest", "request_id must have 1 to 64 characters"));
         void this.#giveJoinCredential(session, body.value);
         return;
+      case "confirmRequest":
+        return this.#confirm(session, body.value);
       case undefined:
         // A newer agent says something this coordinator does not know: ignored, as everywhere but in plans.
         return;
     }
+  }
+
+  /** I4: a node that gets no answer asks again, and undoes what it did at its deadline. */
+  #confirm(session: Session, { planEpoch, generation }: ConfirmRequest): void {
+    const { desired, mayConfirm, log } = this.#parts;
+    const wanted = desired(session.nodeId);
+    const isDesired = wanted !== undefined && wanted.planEpoch === planEpoch && wanted.generation === generation;
+    if (isDesired && mayConfirm?.(session.nodeId, wanted) !== false) {
+      session.send({ $case: "confirmPlan", value: { planEpoch, generation } });
+      return;
+    }
+    log.warn({ node: session.nodeId, planEpoch, generation, isDesired }, "not confirmed: the node is to undo it");
   }
 
   async #giveJoinCredential(session: Session, request: JoinCredentialRequest): Promise<void> {
