@@ -17,8 +17,8 @@ function isThroughOrStuck(node: FleetNode, { input, now }: Call): boolean {
   if (hasFailed(node)) return true;
   const { desired } = node;
   if (desired === undefined || desired.revision !== input.revision) return false;
-  if (isEnforced(node)) return !isOurs(node, input) || node.gate.state !== "pending" || desired.enforcedAtMs !== undefined;
-  return now >= desired.decidedAtMs + input.strategy.progressDeadlineMs;
+  if (now >= desired.decidedAtMs + input.strategy.progressDeadlineMs) return true;
+  return isEnforced(node) && (node.gate.state === "passed" || desired.enforcedAtMs !== undefined);
 }
 
 /** In a small set waves fall together: what is asked of one that is not there is asked of the last. */
@@ -130,7 +130,11 @@ export const waveLaws: readonly Law[] = [
     broken: ({ progress, fleet, input }) => {
       const { canary, waves } = input.strategy;
       if (fleet.length === 0) return undefined;
-      const bounds = [...(canary === undefined ? [] : [Math.min(canary.nodes, fleet.length)]), ...waves, fleet.length];
+      const bounds = [
+        ...(canary === undefined ? [] : [Math.min(canary.nodes, fleet.length)]),
+        ...waves.map((reach) => Math.min(reach, fleet.length)),
+        fleet.length,
+      ];
       const reaches = bounds.filter((reach, index) => bounds.slice(0, index).every((before) => before < reach));
       const sizes = reaches.map((reach, index) => reach - (reaches[index - 1] ?? 0));
       const told = progress.waves.map(({ nodes }) => nodes).filter((nodes) => nodes > 0);

@@ -6,17 +6,23 @@ import type { Contents, RehearsalStore } from "./store.ts";
 
 type Reader = Pick<RehearsalStore, "get"> | Contents;
 
-/** Something was decided for it that it has not brought to its end, or it is being taken out, or is out, of its cluster. */
+/**
+ * Something was decided for it whose end it has not reached, or has not told: a node is in change until its end is known. Or it is being taken out, or is
+ * out, of its cluster.
+ */
 export function isTrulyInChange(machine: Machine, store: Reader): boolean {
   const maintenance = store.get(maintenanceKey(machine.nodeId))?.value as MaintenanceEntry | undefined;
   const isTakenOut = maintenance !== undefined && (maintenance.owner !== "Rollout" || maintenance.phase !== "timedOut");
   if (isTakenOut || machine.isAtWork) return true;
   const desired = store.get(desiredKey(machine.nodeId))?.value as FleetDesired | undefined;
-  if (desired === undefined || machine.obstacle?.isUnsent === true) return false;
-  const { held } = machine;
-  if (held === undefined) return true;
-  if (held.planEpoch !== desired.planEpoch) return held.planEpoch < desired.planEpoch;
-  return held.generation < desired.generation;
+  return desired !== undefined && machine.obstacle?.isUnsent !== true && !hasToldItsEnd(machine, desired);
+}
+
+function hasToldItsEnd({ observed }: Machine, { planEpoch, generation }: FleetDesired): boolean {
+  if (observed === undefined || observed.outcome === "accepted" || observed.outcome === "failed") return false;
+  if (observed.planEpoch === planEpoch && observed.generation === generation) return true;
+  const isBeyond = observed.planEpoch === planEpoch ? observed.generation > generation : observed.planEpoch > planEpoch;
+  return isBeyond && observed.outcome === "enforced";
 }
 
 /**
