@@ -11,7 +11,7 @@ export interface Subject {
 
 const ROLLOUT = "coordinator/src/rollout";
 const FLEET = "coordinator/src/fleet";
-const ROLLOUT_TESTS = [`${ROLLOUT}/`];
+const ROLLOUT_TESTS = [`${ROLLOUT}/decide`, `${ROLLOUT}/budget`, `${ROLLOUT}/proof/`, `${ROLLOUT}/rehearsal/`];
 const FLEET_TESTS = [`${FLEET}/health`, `${FLEET}/cells`];
 
 /** decide() with every part of it, and what says who is healthy. */

@@ -9,7 +9,7 @@ export const checkout = fileURLToPath(new URL("../../..", import.meta.url));
 const TEST_DEADLINE_MS = 120_000;
 
 /** Fewer runs per property than in the checkout: a fault must show soon. */
-const PROPERTY_RUNS = "150";
+const PROPERTY_RUNS = "60";
 
 const CONFIG = `export default {
   cacheDir: "./.vite",
