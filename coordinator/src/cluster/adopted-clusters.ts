@@ -108,6 +108,10 @@ class AdoptedClusters implements Clusters {
     return api === undefined ? connection : { ok: true, api };
   }
 
+  readSoon(clusterName: string): void {
+    this.#watching.get(clusterName)?.watch.readSoon();
+  }
+
   readySinceMs(nodeId: string): number | undefined {
     return this.#watchOf(nodeId)?.readySinceMs(nodeId);
   }

@@ -68,6 +68,8 @@ export class ClusterWatch {
   #lastListMs: number | undefined;
   #lastVersionMs: number | undefined;
   #readAtMs: number | undefined;
+  /** Monotonic time until which somebody waits for the next answer. */
+  #awaitedUntilMs = -Infinity;
   #version = "";
   #hasMembers = false;
   #wake = new AbortController();
@@ -81,6 +83,16 @@ export class ClusterWatch {
   look(isForced = false): void {
     this.#isForced ||= isForced;
     this.#wake.abort();
+  }
+
+  readSoon(): void {
+    const wasAwaited = this.#isAwaited();
+    this.#awaitedUntilMs = this.#parts.clock.monotonicMs() + LIST_INTERVAL_MS;
+    if (!wasAwaited) this.look();
+  }
+
+  #isAwaited(): boolean {
+    return this.#parts.clock.monotonicMs() < this.#awaitedUntilMs;
   }
 
   get hasMembers(): boolean {
@@ -153,7 +165,7 @@ export class ClusterWatch {
 
   #intervalMs(): number {
     if (this.#failure !== undefined) return this.#failuresInRow < STALE_AFTER_INTERVALS ? FAST_LIST_INTERVAL_MS : LIST_INTERVAL_MS;
-    if (this.#isSettling()) return FAST_LIST_INTERVAL_MS;
+    if (this.#isSettling() || this.#isAwaited()) return FAST_LIST_INTERVAL_MS;
     return this.#hasMembers ? LIST_INTERVAL_MS : IDLE_LIST_INTERVAL_MS;
   }
 

@@ -42,6 +42,8 @@ export interface Clusters {
   readySinceMs(nodeId: string): number | undefined;
   /** When asking its cluster began, in Unix milliseconds, the last time that it answered: what kubernetesNodeOf says was so at some time after it. */
   readAtMs(nodeId: string): number | undefined;
+  /** Somebody waits for what the cluster says next: for half a minute it is asked as often as while nodes join. */
+  readSoon(clusterName: string): void;
   /** All control planes of the cluster, ours or not; undefined: it has not said, or not lately. */
   controlPlanesOf(clusterName: string): readonly ControlPlaneNode[] | undefined;
   /** To read of its nodes and leases; undefined: it has no usable kubeconfig. Contacts nobody. */

@@ -229,6 +229,7 @@ describe("a change that disturbs what runs", () => {
     }),
     readySinceMs: () => 0,
     readAtMs: () => site.clock.now(),
+    readSoon: () => undefined,
   });
   const strategy = { drain: { from: "restart" as const, deadline: "10m", revisitAfter: "5m" } };
   const containerd = profileOf({ containerd: { maxConcurrentDownloads: 4 } });

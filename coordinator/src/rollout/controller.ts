@@ -228,7 +228,10 @@ export class RolloutController {
     }
     const webhookAtMs = this.#gates.askAgain(rollout, this.#ended);
     if (webhookAtMs !== undefined) this.#askAgain(webhookAtMs);
-    if (this.#fleets.isPending(set.metadata.name)) this.#askAgain(now + GATE_INTERVAL_MS);
+    if (this.#fleets.isPending(set.metadata.name)) {
+      this.#askAgain(now + GATE_INTERVAL_MS);
+      if (set.spec.cluster !== undefined) this.#parts.clusters()?.readSoon?.(set.spec.cluster);
+    }
     await this.#commit(moving, decisions, now);
   }
 

@@ -74,6 +74,7 @@ export async function memberFixture(names: readonly string[]): Promise<MemberFix
         kubernetesNodeOf: (nodeId) => ({ cluster: "lab", nodeName: nodeId, ready: "True", reason: "", message: "", kubeletVersion: "" }),
         readySinceMs: () => 0,
         readAtMs: () => fixture.readAtMs,
+        readSoon: () => undefined,
       }),
     }),
     fleet() {

@@ -17,7 +17,7 @@ import { gateOf } from "./gate.ts";
 import type { FleetNode } from "./model.ts";
 import type { Prospects, Target } from "./prospects.ts";
 
-export type ClusterEvidence = Pick<Clusters, "kubernetesNodeOf" | "readySinceMs" | "readAtMs">;
+export type ClusterEvidence = Pick<Clusters, "kubernetesNodeOf" | "readySinceMs" | "readAtMs"> & Partial<Pick<Clusters, "readSoon">>;
 
 export interface SituationParts {
   readonly catalog: Catalog;
