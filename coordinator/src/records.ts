@@ -160,6 +160,8 @@ export interface MaintenanceRecord {
 /** Everything that a revision was compiled from but the cluster: a set can go back to it. */
 export interface RevisionRecord {
   readonly revision: string;
+  /** The set whose rollout wrote it first; others may have the same content. */
+  readonly nodeSet: string;
   readonly profile: NodeProfile;
   readonly locks: readonly ImageLock[];
   readonly storedAtMs: number;

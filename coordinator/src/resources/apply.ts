@@ -3,13 +3,13 @@
  * Nothing but a Rollout ever moves a node.
  */
 import {
-  API_VERSION,
   canonicalJson,
   type Cluster,
   type DroverObject,
   formatProblem,
   type ImageLock,
   kinds,
+  type MaintenanceWindow,
   type NodeProfile,
   type NodeSet,
   revisionOf,
@@ -25,11 +25,22 @@ import type { StoreOperation } from "../store/store.ts";
 import { putJson } from "../store/values.ts";
 import type { Catalog, Stored } from "./catalog.ts";
 import { timestamp } from "./node-status.ts";
-import { type Content, currentRollout, hasTarget, isRightRollout, nextRolloutName, resolveProfile, resolveSet } from "./revisions.ts";
+import {
+  type Content,
+  contentIn,
+  currentRollout,
+  hasTarget,
+  isRightRollout,
+  nextRolloutName,
+  resolveProfile,
+  resolveSet,
+} from "./revisions.ts";
+import { checkNames } from "./named-objects.ts";
+import { startRollout, surplusRevisions } from "./start-rollout.ts";
 
-/** Three operations each, and the object and its audit record besides, in a commit of at most 100. */
-const MAX_SETS = 32;
-const KEPT_SUPERSEDED = 10;
+/** Four operations each, and the object, its audit record and two of who asks besides, in a commit of at most 100. */
+const MAX_SETS = 24;
+const MAX_OPERATIONS_OF_ROLLOUTS = 4 * MAX_SETS;
 /** In place of a resourceVersion: there must be no such object yet. */
 export const MUST_BE_NEW = -1;
 
@@ -51,7 +62,7 @@ export interface ApplyPlan {
   readonly operations: readonly StoreOperation[];
 }
 
-type Applicable = NodeProfile | NodeSet | ImageLock | Cluster;
+type Applicable = NodeProfile | NodeSet | ImageLock | Cluster | MaintenanceWindow;
 
 interface Parts {
   readonly catalog: Catalog;
@@ -73,7 +84,9 @@ export function planApply({ catalog, clock, random }: Parts, request: ApplyReque
   const object = merged(wanted, before?.value, catalog, clock, random);
   const isSame = before !== undefined && canonicalJson(contentOf(before.value)) === canonicalJson(contentOf(object));
   const outcome = before === undefined ? "created" : isSame ? "unchanged" : "configured";
-  const started = rolloutsFor(object, { catalog, clock, random });
+  const named = checkNames(object, catalog);
+  if (!named.ok) return named;
+  const started = rolloutsFor(object, request.actor, { catalog, clock, random });
   if (!started.ok) return started;
 
   const operations: StoreOperation[] = [];
@@ -91,7 +104,8 @@ export function planApply({ catalog, clock, random }: Parts, request: ApplyReque
     } as const;
     operations.push(auditOperation(entry, random));
   }
-  return { ok: true, outcome, object: isSame ? before.value : object, rollouts: started.rollouts, warnings: started.warnings, operations };
+  const warnings = [...named.warnings, ...started.warnings];
+  return { ok: true, outcome, object: isSame ? before.value : object, rollouts: started.rollouts, warnings, operations };
 }
 
 function admit(json: Uint8Array): { readonly ok: true; readonly wanted: Applicable } | Refusal {
@@ -138,6 +152,7 @@ function merged(wanted: Applicable, before: Applicable | undefined, catalog: Cat
     case "ImageLock":
       return { ...wanted, metadata, status: { revision: revisionOfLock(wanted) } };
     case "Cluster":
+    case "MaintenanceWindow":
     case "NodeSet": {
       const { status: _computed, ...rest } = wanted;
       return { ...rest, metadata };
@@ -157,9 +172,10 @@ interface StartedRollouts {
   readonly warnings: readonly string[];
 }
 
-function rolloutsFor(object: Applicable, { catalog, clock, random }: Parts): StartedRollouts | Refusal {
+function rolloutsFor(object: Applicable, actor: string, { catalog, clock, random }: Parts): StartedRollouts | Refusal {
   const sets = new Map([...catalog.objects("NodeSet")].map(([name, { value }]) => [name, value]));
   const content: Content = {
+    ...contentIn(catalog),
     profiles: withObject(catalog.objects("NodeProfile"), object, "NodeProfile"),
     locks: withObject(catalog.objects("ImageLock"), object, "ImageLock"),
     clusters: withObject(catalog.objects("Cluster"), object, "Cluster"),
@@ -173,25 +189,28 @@ function rolloutsFor(object: Applicable, { catalog, clock, random }: Parts): Sta
     const resolved = resolveProfile(object.metadata.name, content);
     if (!resolved.ok) warnings.push(resolved.message);
   }
-  const stored = [...catalog.objects("Rollout").values()].map(({ value }) => value);
+  const stored = { rollouts: catalog.objects("Rollout"), revisions: catalog.revisions };
+  const known = [...stored.rollouts.values()].map(({ value }) => value);
   // A set made again under an old name must not meet nodes that remember an old rollout of that name.
   const taken = new Set([...catalog.objects("Rollout").keys(), ...[...catalog.desired.values()].map(({ value }) => value.rollout)]);
   for (const set of affected) {
-    const resolved = resolveSet(set, content);
-    if (!resolved.ok) {
-      warnings.push(`NodeSet/${set.metadata.name}: ${resolved.message}`);
+    const target = resolveSet(set, content);
+    if (!target.ok) {
+      warnings.push(`NodeSet/${set.metadata.name}: ${target.message}`);
       continue;
     }
-    const running = currentRollout(set.metadata.name, stored);
-    if (isRightRollout(running, set, resolved.revision)) continue;
+    if (set.spec.revision !== undefined && (object.kind === "NodeProfile" || object.kind === "ImageLock")) warnings.push(heldText(set));
+    const running = currentRollout(set.metadata.name, known);
+    if (isRightRollout(running, set, target.revision)) continue;
     // A renewed credential is no wish to try again what was stopped: that is the set's or the profile's to be applied.
-    if (object.kind === "Cluster" && running !== undefined && hasTarget(running, set, resolved.revision)) continue;
-    const rollout = newRollout(nextRolloutName(set.metadata.name, taken), set, resolved.revision, clock, random);
-    taken.add(rollout.metadata.name);
+    if (object.kind === "Cluster" && running !== undefined && hasTarget(running, set, target.revision)) continue;
+    const name = nextRolloutName(set.metadata.name, taken);
+    const starting = { name, uid: random.bytes(16).toString("hex"), set, target, startedBy: actor, nowMs: clock.now() };
+    const { rollout, operations: own } = startRollout(stored, starting, running);
+    taken.add(name);
     rollouts.push(rollout);
-    operations.push(putJson(keys.object("Rollout", rollout.metadata.name), rollout, 0));
-    if (running !== undefined) operations.push(supersede(running, rollout.metadata.name, catalog, clock));
-    operations.push(...forgetOldest(set.metadata.name, stored));
+    operations.push(...own);
+    if (set.spec.strategy.maxUnavailable === "100%") warnings.push(allAtOnceText(rollout));
   }
   if (rollouts.length > MAX_SETS) {
     return refuse(
@@ -199,7 +218,29 @@ function rolloutsFor(object: Applicable, { catalog, clock, random }: Parts): Sta
       `this would start ${rollouts.length} rollouts at once, ${MAX_SETS} are possible; give some NodeSets a profile of their own`,
     );
   }
+  if (rollouts.length > 0) {
+    const surplus = surplusRevisions(
+      stored,
+      sets.values(),
+      rollouts.map(({ spec }) => spec.revision),
+    );
+    operations.push(...surplus.slice(0, Math.max(0, MAX_OPERATIONS_OF_ROLLOUTS - operations.length)));
+  }
   return { ok: true, rollouts, operations, warnings };
+}
+
+function heldText({ metadata, spec }: NodeSet): string {
+  return (
+    `NodeSet/${metadata.name} is held at revision ${spec.revision} and does not follow; ` +
+    "apply the set without spec.revision to let it follow again"
+  );
+}
+
+function allAtOnceText({ metadata }: Rollout): string {
+  return (
+    `Rollout/${metadata.name} moves all nodes at once, and begins when an operator has confirmed how many: ` +
+    `drover rollout resume ${metadata.name} --nodes N`
+  );
 }
 
 function withObject<K extends "NodeProfile" | "ImageLock" | "Cluster">(
@@ -222,48 +263,7 @@ function isAffected(set: NodeSet, object: Applicable, content: Content): boolean
       return set.spec.cluster === object.metadata.name;
     case "ImageLock":
       return content.profiles.get(set.spec.profile)?.spec.images?.lock === object.metadata.name;
+    case "MaintenanceWindow":
+      return false;
   }
-}
-
-function newRollout(name: string, set: NodeSet, revision: string, clock: Clock, random: Random): Rollout {
-  const now = timestamp(clock.now());
-  return {
-    apiVersion: API_VERSION,
-    kind: "Rollout",
-    metadata: { name, uid: random.bytes(16).toString("hex"), generation: 1, creationTimestamp: now },
-    spec: { nodeSet: set.metadata.name, profile: set.spec.profile, revision, strategy: set.spec.strategy },
-    status: {
-      phase: "Pending",
-      reason: "Starting",
-      message: "",
-      total: 0,
-      updated: 0,
-      inChange: 0,
-      failed: 0,
-      waiting: [],
-      startedAt: now,
-      observedGeneration: 1,
-    },
-  };
-}
-
-function forgetOldest(setName: string, stored: readonly Rollout[]): StoreOperation[] {
-  const superseded = stored.filter(({ spec, status }) => spec.nodeSet === setName && status?.phase === "Superseded");
-  if (superseded.length < KEPT_SUPERSEDED) return [];
-  const age = ({ metadata }: Rollout): string => metadata.creationTimestamp ?? "";
-  const oldest = superseded.reduce((a, b) => (age(b) < age(a) ? b : a));
-  return [{ type: "delete", key: keys.object("Rollout", oldest.metadata.name) }];
-}
-
-function supersede(running: Rollout, by: string, catalog: Catalog, clock: Clock): StoreOperation {
-  const name = running.metadata.name;
-  const status = {
-    ...running.status!,
-    phase: "Superseded" as const,
-    reason: "Superseded",
-    message: `by ${by}`,
-    waiting: [],
-    finishedAt: timestamp(clock.now()),
-  };
-  return putJson(keys.object("Rollout", name), { ...running, status }, catalog.objects("Rollout").get(name)!.revision);
 }

@@ -3,6 +3,7 @@ import type { DroverObject, Kind } from "@drover/api";
 import type { Clock, Random } from "@drover/lifecycle";
 import { auditOperation } from "../audit/audit.ts";
 import { type Refusal, refuse } from "../refusal.ts";
+import { hasEnded } from "../repair/standing.ts";
 import { keys } from "../store/keys.ts";
 import { MAX_OPERATIONS } from "../store/operations.ts";
 import type { StoreOperation } from "../store/store.ts";
@@ -81,7 +82,23 @@ function needed(catalog: Catalog, object: DroverObject): Refusal | undefined {
         "InUse",
         `Rollout/${name} is what moves NodeSet/${object.spec.nodeSet}; delete the NodeSet, or apply a change that supersedes it`,
       );
-    case "NodeSet":
+    case "MaintenanceWindow": {
+      const users = [...catalog.objects("NodeSet").values()].filter(({ value }) => value.spec.strategy.windows?.includes(name) === true);
+      return inUse(
+        `MaintenanceWindow/${name}`,
+        users.map(({ value }) => `NodeSet/${value.metadata.name}`),
+      );
+    }
+    case "Repair":
+      if (hasEnded(object)) return undefined;
+      return refuse("InUse", `Repair/${name} is at work; wait for its end, or cancel it: drover repair cancel ${name}`);
+    case "NodeSet": {
+      const waiting = [...catalog.objects("NodeSet").values()].filter(({ value }) => value.spec.after?.includes(name) === true);
+      return inUse(
+        `NodeSet/${name}`,
+        waiting.map(({ value }) => `NodeSet/${value.metadata.name} (spec.after)`),
+      );
+    }
     case "JoinToken":
       return undefined;
   }

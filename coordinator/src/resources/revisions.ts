@@ -9,6 +9,7 @@ import {
   type NodeSet,
   type Rollout,
 } from "@drover/api";
+import type { RevisionRecord } from "../records.ts";
 import type { Catalog } from "./catalog.ts";
 
 /** What sets name. */
@@ -16,6 +17,8 @@ export interface Content {
   readonly profiles: ReadonlyMap<string, NodeProfile>;
   readonly locks: ReadonlyMap<string, ImageLock>;
   readonly clusters: ReadonlyMap<string, Cluster>;
+  /** What sets can be held at, by digest. */
+  readonly revisions: ReadonlyMap<string, RevisionRecord>;
 }
 
 export type Resolution =
@@ -34,20 +37,34 @@ export function contentIn(catalog: Catalog): Content {
     profiles: valuesOf(catalog.objects("NodeProfile")),
     locks: valuesOf(catalog.objects("ImageLock")),
     clusters: valuesOf(catalog.objects("Cluster")),
+    revisions: valuesOf(catalog.revisions),
   };
 }
 
-/** The profile of a set with its locks and cluster, and the revision they make; without facts, so what only some nodes cannot do shows at those nodes. */
+/**
+ * The profile of a set with its locks and cluster, and the revision they make; without facts, so what only some nodes cannot do shows at those nodes. A
+ * set that is held has profile and locks as they were then, and the cluster as it is today.
+ */
 export function resolveSet({ metadata, spec }: NodeSet, content: Content): Resolution {
-  if (spec.cluster === undefined) return resolveProfile(spec.profile, content);
-  const cluster = content.clusters.get(spec.cluster);
-  if (cluster === undefined) {
+  const cluster = spec.cluster === undefined ? undefined : content.clusters.get(spec.cluster);
+  if (spec.cluster !== undefined && cluster === undefined) {
     return {
       ok: false,
       message: `Cluster ${spec.cluster} does not exist; adopt it: drover cluster adopt ${spec.cluster} --kubeconfig FILE`,
     };
   }
-  return resolveProfile(spec.profile, content, { cluster, nodeSet: metadata.name, rejoin: 0 });
+  const membership = cluster && { cluster, nodeSet: metadata.name, rejoin: 0 };
+  if (spec.revision === undefined) return resolveProfile(spec.profile, content, membership);
+  const held = content.revisions.get(spec.revision);
+  if (held !== undefined) return resolved(held.profile, held.locks, membership);
+  return { ok: false, message: notOnRecord(metadata.name, spec) };
+}
+
+export function notOnRecord(setName: string, { revision, profile }: NodeSet["spec"]): string {
+  return (
+    `spec.revision ${revision} is not on record: only what was rolled out before is, and not for ever; ` +
+    `see: drover history ${setName}, or apply the set without spec.revision to have what NodeProfile/${profile} says now`
+  );
 }
 
 /** A profile on its own, of a set without a cluster. */
@@ -55,6 +72,10 @@ export function resolveProfile(profileName: string, content: Content, membership
   const profile = content.profiles.get(profileName);
   if (profile === undefined) return { ok: false, message: `NodeProfile ${profileName} does not exist; apply it: drover apply -f` };
   const locks = [...content.locks.values()].filter(({ metadata }) => metadata.name === profile.spec.images?.lock);
+  return resolved(profile, locks, membership);
+}
+
+function resolved(profile: NodeProfile, locks: readonly ImageLock[], membership: Membership | undefined): Resolution {
   const compiled = compile(profile, locks, undefined, membership);
   if (!compiled.ok) return { ok: false, message: compiled.problems.map(formatProblem).join("; ") };
   return { ok: true, profile, locks, membership, revision: compiled.revision };
@@ -72,6 +93,26 @@ export function currentRollout(setName: string, rollouts: Iterable<Rollout>): Ro
     if (found === undefined || numberOf(rollout.metadata.name) > numberOf(found.metadata.name)) found = rollout;
   }
   return found;
+}
+
+/** Of one set. */
+export function newestFirst(setName: string, rollouts: Iterable<Rollout>): Rollout[] {
+  return [...rollouts].filter(({ spec }) => spec.nodeSet === setName).sort((a, b) => numberOf(b.metadata.name) - numberOf(a.metadata.name));
+}
+
+/** Whether it is, or was when it was superseded, complete. */
+export function hasCompleted({ status }: Rollout): boolean {
+  return status?.phase === "Complete" || (status?.phase === "Superseded" && status.reason === "Completed");
+}
+
+/** The newest earlier rollout of the set that completed at another revision: where undo goes. */
+export function lastGood(running: Rollout, rollouts: Iterable<Rollout>): Rollout | undefined {
+  return newestFirst(running.spec.nodeSet, rollouts).find(
+    (rollout) =>
+      hasCompleted(rollout) &&
+      rollout.spec.revision !== running.spec.revision &&
+      numberOf(rollout.metadata.name) < numberOf(running.metadata.name),
+  );
 }
 
 const ROLLOUT_NAME = /-(\d+)$/;

@@ -27,8 +27,16 @@ export function rolloutImpact(nodes: readonly ProspectiveMove[], strategy: Resol
   return {
     bound: impactName(bound),
     steps: [...steps].map(([step, known]) => ({ step, impact: impactName(known.impact), nodes: known.nodes })),
-    worst: strategy.budgets.flatMap(({ topologyKey, atOnce }) => worstOf(nodes, topologyKey, atOnce, strategy.maxUnavailable) ?? []),
+    worst: worstDomains(nodes, strategy),
   };
+}
+
+/** For each key the value that is hit hardest at once. */
+export function worstDomains(
+  nodes: readonly ProspectiveMove[],
+  { budgets, maxUnavailable }: Pick<ResolvedStrategy, "budgets" | "maxUnavailable">,
+): RolloutImpact["worst"] {
+  return budgets.flatMap(({ topologyKey, atOnce }) => worstOf(nodes, topologyKey, atOnce, maxUnavailable) ?? []);
 }
 
 /** The value of the key of whose nodes the largest share is in change at once. */

@@ -33,7 +33,7 @@ export function rolloutInput({ catalog, set, rollout, nodeCount, hasMoved, waveG
 }
 
 /** The first set that has to be complete before this one begins, in words; undefined: none. */
-function waitsFor({ spec }: NodeSet, catalog: Pick<Catalog, "objects">): string | undefined {
+export function waitsFor({ spec }: NodeSet, catalog: Pick<Catalog, "objects">): string | undefined {
   for (const name of spec.after ?? []) {
     if (!catalog.objects("NodeSet").has(name)) return `NodeSet/${name} does not exist`;
     const rollouts = [...catalog.objects("Rollout").values()].map(({ value }) => value);

@@ -1,5 +1,5 @@
 /** What operators can ask of the coordinator, on ports only: the same over gRPC, in a test and in the simulation. */
-import { type Labels, matchesSelector, type NodeSet, validateObject, formatProblem } from "@drover/api";
+import { type Labels, matchesSelector, type NodeSet } from "@drover/api";
 import type { Clock, Log, Random } from "@drover/lifecycle";
 import type { AdoptClusterRequest, CreateJoinTokenRequest, CreateJoinTokenResponse, DryRunOnNodesResponse } from "@drover/proto";
 import { listAudit } from "../audit/audit.ts";
@@ -19,7 +19,8 @@ import type { MembershipIndex } from "../resources/membership-index.ts";
 import type { RepairCalls } from "../repair/repair-calls.ts";
 import type { RolloutCalls } from "../rollout/rollout-calls.ts";
 import type { Resources } from "../resources/resources.ts";
-import { type Content, contentIn, resolveSet } from "../resources/revisions.ts";
+import { asIfApplied } from "../resources/as-if-applied.ts";
+import { type Content, resolveSet } from "../resources/revisions.ts";
 import type { View } from "../resources/view.ts";
 import type { WatchEvent, WatchRequest } from "../resources/watch.ts";
 import type { Store } from "../store/store.ts";
@@ -141,53 +142,21 @@ function nodesToAsk({ catalog, view }: OperatorCallsParts, manifests: readonly U
   if (manifests.length === 0 || manifests.length > MAX_MANIFESTS) {
     throw new Refused(refuse("InvalidRequest", `manifests must be 1 to ${MAX_MANIFESTS}`));
   }
-  const stored = contentIn(catalog);
-  const [profiles, locks, clusters] = [new Map(stored.profiles), new Map(stored.locks), new Map(stored.clusters)];
-  const sets = new Map([...catalog.objects("NodeSet")].map(([name, { value }]) => [name, value]));
-  const touched = new Set<string>();
-  for (const manifest of manifests) {
-    const object = objectFrom(manifest);
-    touched.add(`${object.kind}/${object.metadata.name}`);
-    if (object.kind === "NodeProfile") profiles.set(object.metadata.name, object);
-    else if (object.kind === "ImageLock") locks.set(object.metadata.name, object);
-    else if (object.kind === "Cluster") clusters.set(object.metadata.name, object);
-    else if (object.kind === "NodeSet") sets.set(object.metadata.name, object);
-    else throw new Refused(refuse("NotApplicable", `a ${object.kind} is made by the coordinator, not applied`));
-  }
+  const applied = asIfApplied(catalog, manifests);
   const nodes = view.list("Node", undefined).filter(({ object }) => object.kind === "Node" && object.status?.phase !== "Revoked");
-  return [...sets.values()].filter(isTouched).flatMap((set) =>
-    nodes
-      .filter(({ labels }: { readonly labels: Labels }) => matchesSelector(set.spec.selector, labels))
-      .slice(0, maxNodesPerSet)
-      .map(({ object }) => ({
-        nodeId: object.metadata.uid ?? "",
-        name: object.metadata.name,
-        set,
-        content: { profiles, locks, clusters },
-      })),
-  );
-
-  function isTouched(set: NodeSet): boolean {
-    const lock = profiles.get(set.spec.profile)?.spec.images?.lock;
-    return (
-      touched.has(`NodeSet/${set.metadata.name}`) ||
-      touched.has(`Cluster/${set.spec.cluster}`) ||
-      touched.has(`NodeProfile/${set.spec.profile}`) ||
-      touched.has(`ImageLock/${lock}`)
+  return [...sets.values()]
+    .filter((set) => isTouched(set))
+    .flatMap((set) =>
+      nodes
+        .filter(({ labels }: { readonly labels: Labels }) => matchesSelector(set.spec.selector, labels))
+        .slice(0, maxNodesPerSet)
+        .map(({ object }) => ({
+          nodeId: object.metadata.uid ?? "",
+          name: object.metadata.name,
+          set,
+          content: applied.content,
+        })),
     );
-  }
-}
-
-function objectFrom(manifest: Uint8Array) {
-  let json: unknown;
-  try {
-    json = JSON.parse(Buffer.from(manifest).toString("utf8"));
-  } catch (error) {
-    throw new Refused(refuse("InvalidObject", `a manifest is no JSON: ${(error as Error).message}`));
-  }
-  const validation = validateObject(json);
-  if (!validation.ok) throw new Refused(refuse("InvalidObject", validation.problems.map(formatProblem).join("\n")));
-  return validation.object;
 }
 
 async function askNode(parts: OperatorCallsParts, asked: Asked, signal: AbortSignal): Promise<DryRunOnNodesResponse> {
