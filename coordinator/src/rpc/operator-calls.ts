@@ -144,8 +144,8 @@ function nodesToAsk({ catalog, view }: OperatorCallsParts, manifests: readonly U
   }
   const applied = asIfApplied(catalog, manifests);
   const nodes = view.list("Node", undefined).filter(({ object }) => object.kind === "Node" && object.status?.phase !== "Revoked");
-  return [...sets.values()]
-    .filter((set) => isTouched(set))
+  return [...applied.sets.values()]
+    .filter((set) => applied.isTouched(set))
     .flatMap((set) =>
       nodes
         .filter(({ labels }: { readonly labels: Labels }) => matchesSelector(set.spec.selector, labels))
