@@ -52,6 +52,8 @@ export class NodeMaintenance {
   readonly #nodeId: string;
   readonly #callAgain: Backoff;
   readonly #evictions: Evictions;
+  /** Of the visit that is under way. */
+  #ended: AbortSignal | undefined;
   #ownRevision: number | undefined;
   #wroteMs = Number.NEGATIVE_INFINITY;
   #doubtSinceMs: number | undefined;
@@ -74,6 +76,7 @@ export class NodeMaintenance {
     const { catalog } = this.#parts;
     const stored = catalog.maintenances.get(this.#nodeId);
     if (stored === undefined || catalog.restored !== undefined) return LOOK_AGAIN_MS;
+    this.#ended = signal;
     try {
       return await this.#visit(stored, signal);
     } catch (error) {
@@ -275,7 +278,7 @@ export class NodeMaintenance {
 
   async #caughtUp(revision: number): Promise<void> {
     const { catalog, clock } = this.#parts;
-    await withDeadline(clock, "following the store", CATCH_UP_DEADLINE_MS, undefined, () => catalog.reached(revision));
+    await withDeadline(clock, "following the store", CATCH_UP_DEADLINE_MS, this.#ended, () => catalog.reached(revision));
   }
 }
 
