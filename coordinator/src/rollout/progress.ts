@@ -18,14 +18,14 @@ export function summaryOf(standings: Standings): Pick<Progress, "phase" | "reaso
   const { scene, stop, total, done, isBegun, decisions, waiting } = standings;
   const { input, waves, current } = scene;
   if (total === 0) return { phase: "Pending", reason: "NoNodes", message: "the set selects no node yet" };
-  if (done === total) return { phase: "Complete", reason: "Complete", message: `all ${total} nodes enforce the revision` };
+  const isMoving = decisions.some(({ type }) => type === "move" || type === "drain");
+  if (done === total && !isMoving) return { phase: "Complete", reason: "Complete", message: `all ${total} nodes enforce the revision` };
   if (input.isAborted) return { phase: "Aborted", reason: "Aborted", message: "nobody else begins; who is in change comes to an end" };
   if (stop !== undefined) {
     const message = `${stop.message}; correct the profile and apply it, or apply again to retry`;
     return { phase: "Stopped", reason: stop.reason, message };
   }
   if (input.isPaused) return { phase: "Paused", reason: "Paused", message: "nobody else begins; who is in change comes to an end" };
-  const isMoving = decisions.some(({ type }) => type === "move" || type === "drain");
   if (isMoving || UNDER_WAY.some((reason) => (waiting[reason] ?? 0) > 0)) {
     return { phase: "Progressing", reason: "NodesInChange", message: "nodes are in change" };
   }

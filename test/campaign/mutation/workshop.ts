@@ -1,6 +1,6 @@
 /** A copy of the coordinator's sources outside the checkout, where a fault is planted and the tests are run; the checkout is only read. */
 import { execFile } from "node:child_process";
-import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -33,11 +33,12 @@ export async function openWorkshop(): Promise<Workshop> {
   await writeFile(join(top, "vitest.config.mjs"), CONFIG);
   return {
     tryWith: async (file, text, tests) => {
+      const original = await readFile(join(top, file));
       await writeFile(join(top, file), text);
       try {
         return await runTests(top, tests);
       } finally {
-        await cp(join(checkout, file), join(top, file));
+        await writeFile(join(top, file), original);
       }
     },
     close: () => rm(top, { recursive: true, force: true }),
