@@ -10,6 +10,8 @@ export interface Cost {
   readonly wallMs: number;
   /** Of the program and all its children that it waited for. */
   readonly cpuMs: number;
+  /** Of the operator's own program, where it is another one than what controls. */
+  readonly clientCpuMs?: number;
 }
 
 export class AnsiblePeer {
