@@ -5,13 +5,14 @@
 import { checkBinaries } from "./binary-rules.ts";
 import { checkContainerd } from "./containerd-rules.ts";
 import { checkImages } from "./image-rules.ts";
-import { parseDurationMs } from "./duration.ts";
 import { checkKubernetes } from "./kubernetes-rules.ts";
 import { checkKernelModules } from "./module-rules.ts";
 import type { Kind } from "./objects.ts";
 import type { Finding, Path } from "./problems.ts";
 import { at, listAt, mappingAt } from "./raw.ts";
+import { checkDuration, checkNodeSetRules, checkStrategy, checkTwice, checkUrlWithoutSecrets } from "./strategy-rules.ts";
 import { checkSysctls } from "./sysctl-rules.ts";
+import { checkWindow } from "./window-rules.ts";
 
 const BINARIES: Path = ["spec", "binaries"];
 
@@ -25,17 +26,24 @@ export function checkMeaning(kind: Kind, json: unknown): readonly Finding[] {
         ...checkContainerd(json),
         ...checkKubernetes(json),
         ...checkImagesSection(json),
+        ...checkProbes(json),
       ];
     case "ImageLock":
       return checkImages(json, ["spec", "images"]);
     case "NodeSet":
-      return [...checkSelector(json), ...checkStrategy(json)];
+      return [
+        ...checkSelector(json, ["spec", "selector"]),
+        ...checkSelector(json, ["spec", "strategy", "canary", "selector"]),
+        ...checkStrategy(json),
+        ...checkNodeSetRules(json),
+      ];
     case "Rollout":
       return checkStrategy(json);
+    case "MaintenanceWindow":
+      return checkWindow(json);
     case "JoinToken":
       return checkExpiry(json);
     case "Cluster":
-    case "MaintenanceWindow":
     case "Node":
     case "Repair":
       return [];
@@ -67,8 +75,8 @@ function checkImagesSection(json: unknown): readonly Finding[] {
   return checkImages(json, ["spec", "images", "images"]);
 }
 
-function checkSelector(json: unknown): readonly Finding[] {
-  const path = ["spec", "selector", "matchExpressions"];
+function checkSelector(json: unknown, selector: Path): readonly Finding[] {
+  const path = [...selector, "matchExpressions"];
   return (listAt(json, path) ?? []).flatMap((expression, index): Finding[] => {
     const operator = at(expression, ["operator"]);
     const values = at(expression, ["values"]);
@@ -86,26 +94,17 @@ function checkSelector(json: unknown): readonly Finding[] {
   });
 }
 
-const MAX_DURATION_MS = 30 * 86_400_000;
+const MAX_PROBE_TIMEOUT_MS = 60_000;
 
-function checkStrategy(json: unknown): readonly Finding[] {
-  const findings: Finding[] = [];
-  for (const field of ["soak", "progressDeadline"]) {
-    const path: Path = ["spec", "strategy", field];
-    const value = at(json, path);
-    if (typeof value !== "string" || !/^(\d+(ms|s|m|h|d))+$/.test(value)) continue;
-    const durationMs = parseDurationMs(value);
-    if (durationMs > MAX_DURATION_MS) findings.push({ path, at: "value", message: `is ${value}, longer than 30 days`, hint: "" });
-    if (field === "progressDeadline" && durationMs === 0) {
-      findings.push({
-        path,
-        at: "value",
-        message: "must be longer than 0: every node would count as failed at once",
-        hint: "10m is the default",
-      });
-    }
-  }
-  return findings;
+function checkProbes(json: unknown): readonly Finding[] {
+  const path: Path = ["spec", "probes"];
+  return [
+    ...checkTwice(json, path, ["name"]),
+    ...(listAt(json, path) ?? []).flatMap((probe, index) => [
+      ...checkDuration(json, [...path, index, "timeout"], { minMs: 1, maxMs: MAX_PROBE_TIMEOUT_MS, why: "2s is the default" }),
+      ...checkUrlWithoutSecrets(at(probe, ["http", "url"]), [...path, index, "http", "url"]),
+    ]),
+  ];
 }
 
 function checkExpiry(json: unknown): readonly Finding[] {
