@@ -158,13 +158,16 @@ class RunningAgent {
       hold: (signal) => LiveConversation.hold(conversation, signal),
       knows: (generation) => generation === this.#observedGeneration,
       isBusConnected: () => bus.isConnected,
-      isSessionWanted: () => opened.credentials.isAwaited,
+      isSessionWanted: () => opened.credentials.isAwaited || opened.engine.unconfirmed !== undefined,
       clock,
       random,
       log: conversation.log,
       intervals,
     });
     opened.credentials.onSessionWanted(() => this.#conversations.want());
+    opened.engine.onEnded(() => {
+      if (opened.engine.unconfirmed !== undefined) this.#conversations.want();
+    });
     bus.onToNode((message) => this.#takeFromCoordinator(message));
     bus.onBudget((budget) => {
       this.#outbox.takeBudget(budget);

@@ -63,6 +63,7 @@ export function viewOf(
       writeSysctl: (key, value) => effect(1, "kernel.writeSysctl", key, value, () => kernel.writeSysctl(key, value)),
       isMountPoint: (path) => kernel.isMountPoint(path),
       bootId: () => kernel.bootId(),
+      uptimeMs: () => kernel.uptimeMs(),
     },
     commands: {
       run: (command, signal) => life.later(40 * (0.5 + random.unit()), () => commands.run(command, signal)),

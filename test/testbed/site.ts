@@ -21,6 +21,7 @@ const coordinatorMain = join(top, "coordinator/src/main.ts");
 const agentMain = join(top, "agent/src/main.ts");
 const pushMain = join(top, "test/support/images/push-main.ts");
 const agentUnit = join(top, "images/systemd/drover-agent.service");
+const preseedUnit = join(top, "images/systemd/drover-preseed.service");
 const cliMain = join(top, "cli/src/main.ts");
 
 export interface SiteOptions {
@@ -205,7 +206,12 @@ export class Site implements AsyncDisposable {
     options: AddMachineOptions | AddFullMachineOptions | AddVirtualMachineOptions = {},
   ): Promise<Machine> {
     if (options.kind !== "full" && options.kind !== "vm") return this.#addLightMachine(name, labels, options);
-    const copies = { "/usr/bin/drover-agent": await agentExecutable(), "/usr/lib/systemd/system/drover-agent.service": agentUnit };
+    const units = "/usr/lib/systemd/system";
+    const copies = {
+      "/usr/bin/drover-agent": await agentExecutable(),
+      [`${units}/drover-agent.service`]: agentUnit,
+      [`${units}/drover-preseed.service`]: preseedUnit,
+    };
     if (options.kind === "full") {
       const machine = await this.bed.addFullMachine(name, { copies });
       await this.#startAgent(machine, labels, async () => options.prepare?.(machine));
@@ -245,6 +251,8 @@ export class Site implements AsyncDisposable {
     if (environment.length > 0) {
       await machine.writeFile("/etc/systemd/system/drover-agent.service.d/bed.conf", `[Service]\n${environment.join("")}`);
     }
+    const enabled = await machine.run("systemctl", ["enable", "drover-preseed.service"]);
+    if (enabled.exitCode !== 0) throw new Error(`${machine.name}: drover-preseed.service cannot be enabled: ${enabled.stderr}`);
     const started = await machine.run("systemctl", ["enable", "--now", "drover-agent.service"], { timeoutMs: 180_000 });
     if (started.exitCode !== 0) throw new Error(`${machine.name}: the agent did not start: ${await machine.serviceLog("drover-agent")}`);
   }

@@ -44,6 +44,7 @@ export async function openOfflineEngine({ host, state, nodeId, clock, print }: O
     },
     showProgress: () => undefined,
     credentials: noCredentials,
+    isOffline: true,
     clock,
     log: silentLog,
     failpoint: noFailpoint,

@@ -62,6 +62,9 @@ export async function runProgram(args: readonly string[], around: Surroundings):
     .action((options: ConfigOption & { output: string }) =>
       ends(import("./doctor-command.ts").then(({ doctor }) => doctor(options, around))),
     );
+  command("preseed", "at a boot, before anything reads them: put back files whose change was not confirmed").action(
+    (options: ConfigOption) => ends(import("./preseed-command.ts").then(({ preseedCommand }) => preseedCommand(options, around))),
+  );
   program
     .command("version")
     .description("print the agent's version")

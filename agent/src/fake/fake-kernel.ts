@@ -8,6 +8,7 @@ export class FakeKernel implements Kernel {
   readonly #mountPoints: Set<string>;
   readonly #ignored = new Set<string>();
   #bootId: string;
+  #uptimeMs = (): number => 0;
 
   constructor(effects: EffectLog, sysctls: Readonly<Record<string, string>>, mountPoints: readonly string[], bootId: string) {
     this.#effects = effects;
@@ -40,6 +41,11 @@ export class FakeKernel implements Kernel {
     this.#bootId = bootId;
   }
 
+  /** By default no time passes since the boot. */
+  countUptime(uptimeMs: () => number): void {
+    this.#uptimeMs = uptimeMs;
+  }
+
   async readSysctl(key: string): Promise<string | undefined> {
     this.#effects.assertAlive();
     return this.#values.get(key)?.trim().replace(/\s+/g, " ");
@@ -54,6 +60,11 @@ export class FakeKernel implements Kernel {
   async isMountPoint(path: string): Promise<boolean> {
     this.#effects.assertAlive();
     return this.#mountPoints.has(path);
+  }
+
+  async uptimeMs(): Promise<number> {
+    this.#effects.assertAlive();
+    return this.#uptimeMs();
   }
 
   async bootId(): Promise<string> {

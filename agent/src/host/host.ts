@@ -72,6 +72,8 @@ export interface Kernel {
   writeSysctl(key: string, value: string): Promise<void>;
   isMountPoint(path: string): Promise<boolean>;
   bootId(): Promise<string>;
+  /** Since the boot, suspended time too; no clock's setting moves it. */
+  uptimeMs(): Promise<number>;
 }
 
 export interface Command {

@@ -24,7 +24,7 @@ export function imageHost(root: string): Host {
   return {
     isLive: false,
     files,
-    kernel: refusing<Kernel>("the kernel", ["readSysctl", "writeSysctl", "isMountPoint", "bootId"]),
+    kernel: refusing<Kernel>("the kernel", ["readSysctl", "writeSysctl", "isMountPoint", "bootId", "uptimeMs"]),
     commands: refusing<Commands>("running a command", ["run", "find"]),
     units: refusing<Units>("systemd", ["restart", "stop", "enable", "isActive", "daemonReload"]),
     transientUnits: refusing<TransientUnits>("systemd", ["start", "status", "collect"]),

@@ -38,6 +38,11 @@ export class ProcKernel implements Kernel {
     return (await readFile(`${this.#proc}/sys/kernel/random/boot_id`, "utf8")).trim();
   }
 
+  async uptimeMs(): Promise<number> {
+    const [seconds] = (await readFile(`${this.#proc}/uptime`, "utf8")).split(" ");
+    return Number(seconds) * 1000;
+  }
+
   #path(key: string): string {
     if (!KEY.test(key) || key.length > 200) throw Object.assign(new Error(`${JSON.stringify(key)} is no sysctl key`), { code: "EINVAL" });
     // As sysctl does: where dots separate, a slash stands for a dot inside a name (net.ipv4.conf.eth0/100.rp_filter).

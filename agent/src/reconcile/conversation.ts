@@ -5,7 +5,7 @@ import type { Conversation, Sessions } from "../ports.ts";
 import type { Engine } from "./engine.ts";
 import { boundedChanges } from "./events.ts";
 import type { JoinCredentials } from "./join-credentials.ts";
-import { isUnfinished } from "./journal-state.ts";
+import { isUnfinished, type Pair } from "./journal-state.ts";
 import type { ProgressThrottle } from "./progress-throttle.ts";
 
 export interface ConversationParts {
@@ -59,10 +59,12 @@ export class LiveConversation {
     if (signal.aborted) onAbort();
     signal.addEventListener("abort", onAbort, { once: true });
     try {
+      // I4: only a session that was opened after the last step proves that the node can open one.
+      const { unconfirmed } = parts.engine;
       const conversation = await withDeadline(parts.clock, "opening a session", OPEN_DEADLINE_MS, stop.signal, () =>
         parts.sessions.open(stop.signal),
       );
-      await new LiveConversation(parts, conversation, stop).#run();
+      await new LiveConversation(parts, conversation, stop).#run(unconfirmed);
     } finally {
       signal.removeEventListener("abort", onAbort);
       // A session that was opened after all, too late, ends with this.
@@ -70,9 +72,10 @@ export class LiveConversation {
     }
   }
 
-  async #run(): Promise<void> {
+  async #run(unconfirmed: Pair | undefined): Promise<void> {
     const { progress, engine, credentials } = this.#parts;
     await this.#send({ $case: "hello", value: await this.#parts.hello() });
+    if (unconfirmed !== undefined) await this.#send({ $case: "confirmRequest", value: unconfirmed });
     const detach = progress.attach((each: Progress) => this.#sendQuietly({ $case: "progress", value: each }));
     const unwatch = engine.onEnded(() => this.#idleSoon());
     const hangUp = credentials.attach({ ask: (request) => this.#ask(request), settled: () => this.#idleSoon() });
@@ -114,6 +117,9 @@ export class LiveConversation {
         void this.#whileAnswering(() => this.#dryRun(requestId, signedPlan?.plan ?? Buffer.alloc(0))).catch(() => undefined);
         return;
       }
+      case "confirmPlan":
+        await engine.confirm(body.value);
+        return this.#parts.wakeReconcile();
       case "joinCredential":
         return this.#parts.credentials.take(body.value);
       // Said at once: whoever asks would wait for as long as a rung may take.
@@ -204,7 +210,7 @@ export class LiveConversation {
     if (this.#stop.signal.aborted) return;
     this.#cancelIdle = clock.setTimer(IDLE_AFTER_MS, () => {
       const { accepted } = engine.journal;
-      const isWorking = engine.isApplying || (isUnfinished(accepted) && accepted.ending === undefined);
+      const isWorking = engine.isApplying || (isUnfinished(accepted) && accepted.ending === undefined && engine.unconfirmed === undefined);
       if (isWorking || this.#answering > 0 || this.#parts.credentials.isAwaited) return;
       this.#sendQuietly({ $case: "idle", value: {} });
       this.#cancelSilence?.();

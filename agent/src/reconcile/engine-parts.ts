@@ -24,6 +24,8 @@ export interface EngineParts {
   readonly log: Log;
   readonly failpoint: Failpoint;
   readonly credentials: Credentials;
+  /** Nobody is there to confirm what a plan changes: it counts as confirmed. Default false. */
+  readonly isOffline?: boolean;
   /** How long one step of that kind may take. */
   readonly stepDeadlineMs: Readonly<Record<StepKind, number>>;
 }

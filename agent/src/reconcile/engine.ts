@@ -2,7 +2,7 @@
  * Brings the machine to the accepted plan, and keeps what was enforced: the order of journal, effects and reports.
  * One caller at a time for apply and scan (the agent's loop); accept, cancel and dryRun may come in between.
  */
-import { Plan, type StepDiff, type StepKind } from "@drover/proto";
+import { type Change, Plan, type StepDiff, type StepKind } from "@drover/proto";
 import type { StepCondition } from "../steps/step.ts";
 import { type Acceptance, acceptPlan } from "./accept-plan.ts";
 import { type ConditionBook, reportOf, tell } from "./conditions.ts";
@@ -11,27 +11,34 @@ import { type BoundStep, boundSteps, type EngineParts, removalOf } from "./engin
 import { eventOf, planFinished, stepResult, stepStarted } from "./events.ts";
 import { type AcceptedPlan, comparePairs, isUnfinished, type JournalState, type Pair, type PlanEnding } from "./journal-state.ts";
 import { stepMemory } from "./memory.ts";
+import { recordingHost } from "./recording-host.ts";
 import { stepBegun, stepOver } from "./step-progress.ts";
 import { failureOf, isFatal, runStep, type StepRun, type StepSurroundings } from "./run-step.ts";
+import { canCutOff } from "./risky-changes.ts";
+import { Trial } from "./try-record.ts";
+import { undo, undoneBy } from "./undo.ts";
 
 export class Engine {
   readonly #parts: EngineParts;
   readonly #kinds: readonly StepKind[];
+  readonly #trial: Trial;
   #conditions: ConditionBook = [];
   #cancelled: Pair | undefined;
   #isApplying = false;
   readonly #openDrift = new Map<string, string>();
   readonly #endListeners = new Set<() => void>();
 
-  private constructor(parts: EngineParts, conditions: ConditionBook) {
+  private constructor(parts: EngineParts, conditions: ConditionBook, trial: Trial) {
     this.#parts = parts;
+    this.#trial = trial;
     this.#kinds = Object.keys(parts.steps) as StepKind[];
     this.#conditions = conditions;
   }
 
   static async open(parts: EngineParts): Promise<Engine> {
     const held = await parts.state.readFile("conditions.json");
-    return new Engine(parts, held === undefined ? [] : bookIn(held.toString(), parts.log));
+    const trial = await Trial.open(parts.state, parts.host.kernel);
+    return new Engine(parts, held === undefined ? [] : bookIn(held.toString(), parts.log), trial);
   }
 
   get journal(): JournalState {
@@ -102,6 +109,73 @@ export class Engine {
   get isCancelled(): boolean {
     const { accepted } = this.journal;
     return accepted !== undefined && this.#isCancelled(accepted);
+  }
+
+  /** What is applied and waits for the coordinator's word (I4). */
+  get unconfirmed(): Pair | undefined {
+    const { record } = this.#trial;
+    return record?.phase === "applied" && this.#isTried(record) && this.journal.accepted?.ending === undefined
+      ? { planEpoch: record.planEpoch, generation: record.generation }
+      : undefined;
+  }
+
+  /** The coordinator's word; durable when this resolves, the next apply ends the plan. Nothing when it is being undone already. */
+  async confirm(pair: Pair): Promise<void> {
+    const { unconfirmed } = this;
+    if (unconfirmed === undefined || comparePairs(unconfirmed, pair) !== 0) return;
+    await this.#trial.end();
+  }
+
+  /** Milliseconds until the accepted plan has to be undone, zero or less: now; undefined: nothing of it waits for a confirmation. */
+  async msUntilUndo(): Promise<number | undefined> {
+    const { record } = this.#trial;
+    if (record === undefined) return undefined;
+    if (!this.#isTried(record)) return undefined;
+    return this.#trial.leftMs();
+  }
+
+  /** I4: takes back what was not confirmed, and rejects its plan. What cannot be verified stays to be undone, and is told. */
+  async undo(signal: AbortSignal): Promise<void> {
+    const { accepted } = this.journal;
+    const { record } = this.#trial;
+    if (record === undefined || accepted === undefined || !this.#isTried(record)) return;
+    // Ended before its record could be removed: there is nothing left to undo.
+    if (accepted.ending?.outcome === "enforced" || accepted.ending?.outcome === "rejected") return this.#trial.end();
+    this.#isApplying = true;
+    try {
+      await this.#undo(accepted, signal);
+    } finally {
+      this.#isApplying = false;
+      for (const listen of this.#endListeners) listen();
+    }
+  }
+
+  async #undo(accepted: AcceptedPlan, signal: AbortSignal): Promise<void> {
+    const { log, host, steps } = this.#parts;
+    const plan = decodeKept(accepted);
+    await this.#trial.undoing(undefined);
+    const { record } = this.#trial;
+    if (record === undefined) return;
+    log.warn({ generation: plan.generation, kinds: record.kinds, files: Object.keys(record.files) }, "not confirmed: undoing");
+    const enforced = this.journal.enforced && decodeKept(this.journal.enforced);
+    const failure = await undo(record, {
+      host,
+      bound: undoneBy(record.kinds, enforced, plan, steps),
+      enforced,
+      memoryOf: (kind) => stepMemory(this.#parts.state, kind),
+      run: (each) => this.#run(accepted, plan, each, signal, true),
+    });
+    signal.throwIfAborted();
+    const status = failure === undefined ? "False" : "True";
+    const reason = failure === undefined ? "Undone" : "NotVerified";
+    if (failure !== undefined || this.#conditions.some(({ owner }) => owner === "undo")) {
+      await this.#tell("undo", [{ type: "UndoFailed", status, reason, message: failure ?? "" }], accepted);
+    }
+    if (failure !== undefined) return log.error({ generation: plan.generation, failure }, "undo failed, tried again");
+    if (this.#isSuperseded(accepted)) return;
+    const what = [...record.kinds, ...Object.keys(record.files)].join(", ");
+    const message = `not confirmed within ${record.confirmDeadlineMs} ms of the last change; undone and read back: ${what}`.slice(0, 1000);
+    await this.#end(accepted, plan, record.ending ?? { outcome: "rejected", step: "", reason: "NotConfirmed", message });
   }
 
   /** Applies the accepted plan from where it stands until it ends; returns when there is nothing more to do now. */
@@ -181,7 +255,10 @@ export class Engine {
   async #applyOne(accepted: AcceptedPlan, signal: AbortSignal): Promise<PlanEnding | "superseded" | "stopping"> {
     const { log } = this.#parts;
     const plan = decodeKept(accepted);
+    const { record } = this.#trial;
+    if (record !== undefined && !this.#isTried(record)) await this.#trial.takeOver(accepted, plan.confirmDeadlineMs);
     if (this.#isCancelled(accepted)) return this.#end(accepted, plan, cancelledAt(""));
+    if (await this.#isHeld()) return "stopping";
     log.info({ generation: plan.generation, revision: plan.revision, done: accepted.done }, "applying plan");
     for (const each of await this.#inOrder(plan)) {
       const isRemoval = each.spec === each.step.emptySpec;
@@ -191,7 +268,11 @@ export class Engine {
       if (isRemoval) await stepMemory(this.#parts.state, each.step.kind).set(undefined);
     }
     if (this.#isSuperseded(accepted)) return "superseded";
-    return this.#end(accepted, plan, { outcome: "enforced" });
+    if (this.#trial.record !== undefined && this.#isConfirmed(plan)) await this.#trial.end();
+    if (this.#trial.record === undefined) return this.#end(accepted, plan, { outcome: "enforced" });
+    await this.#trial.applied();
+    log.info({ generation: plan.generation }, "applied, not confirmed");
+    return "stopping";
   }
 
   /** undefined: the plan goes on. */
@@ -204,15 +285,21 @@ export class Engine {
     if (this.#isSuperseded(pair)) return "superseded";
     if (signal.aborted) return "stopping";
     if (this.#isCancelled(pair)) return this.#end(pair, plan, cancelledAt(each.id));
+    if (await this.#isHeld()) return "stopping";
     const run = await this.#run(pair, plan, each, signal);
     if (run.outcome !== "failed") return undefined;
     if (this.#isSuperseded(pair)) return "superseded";
     const { reason, message, isRetryable, isUndone } = run;
+    if (isUndone && this.#trial.record !== undefined) {
+      // What earlier steps have tried goes back with it: the next pass undoes it, and then the plan is rejected.
+      await this.#trial.undoing({ outcome: "rejected", step: each.id, reason, message });
+      return "stopping";
+    }
     if (isUndone) return this.#end(pair, plan, { outcome: "rejected", step: each.id, reason, message });
     return this.#end(pair, plan, { outcome: "failed", step: each.id, reason, message, isRetryable });
   }
 
-  async #run(pair: Pair, plan: Plan, each: BoundStep, signal: AbortSignal): Promise<StepRun> {
+  async #run(pair: Pair, plan: Plan, each: BoundStep, signal: AbortSignal, isUndo = false): Promise<StepRun> {
     const { journal, reporter, failpoint, stepDeadlineMs, log } = this.#parts;
     const { planEpoch, generation } = pair;
     const running = journal.state.accepted?.running;
@@ -224,11 +311,13 @@ export class Engine {
         deadlineMs: stepDeadlineMs[each.step.kind],
         unfinished: running?.step === each.id ? running.changes : undefined,
         intend: async (changes) => {
+          if (isUndo) return;
+          await this.#keepForUndo(pair, plan, each, changes);
           await journal.write({ type: "intent", planEpoch, generation, step: each.id, kind: each.step.kind, changes });
           reporter.note([this.#event(pair, stepStarted(each.id, changes))]);
         },
       },
-      this.#around(each, generation, signal),
+      isUndo || this.#isConfirmed(plan) ? this.#around(each, generation, signal) : this.#recorded(each, generation, signal),
     );
     log.info(
       { generation, step: each.id, outcome: run.outcome, reason: run.reason, changes: run.changes.length, durationMs: run.durationMs },
@@ -239,7 +328,7 @@ export class Engine {
     failpoint("report.result.before");
     await reporter.record([this.#event(pair, stepResult(each.id, run))]);
     failpoint("report.result.after");
-    if (run.outcome !== "failed") await journal.write({ type: "done", planEpoch, generation, step: each.id });
+    if (run.outcome !== "failed" && !isUndo) await journal.write({ type: "done", planEpoch, generation, step: each.id });
     return run;
   }
 
@@ -253,6 +342,7 @@ export class Engine {
     failpoint("report.finished.after");
     await journal.write({ type: "ended", ...pair, ending });
     await journal.compact();
+    if (ending.outcome !== "failed" && this.#trial.record !== undefined) await this.#trial.end();
     if (ending.outcome === "enforced") this.#tellEvidence(pair, plan);
     this.#cancelled = undefined;
     log.info({ generation, ...ending }, "plan ended");
@@ -306,6 +396,40 @@ export class Engine {
       progress: (progress) => showProgress({ generation, step: each.id, ...progress }),
       signal,
     };
+  }
+
+  #recorded(each: BoundStep, generation: number, signal: AbortSignal): StepSurroundings {
+    return { ...this.#around(each, generation, signal), host: recordingHost(this.#parts.host, this.#trial, each.step.kind) };
+  }
+
+  /** I4: durable before the first effect. */
+  async #keepForUndo({ planEpoch, generation }: Pair, plan: Plan, { id, step }: BoundStep, changes: readonly Change[]): Promise<void> {
+    if (this.#isConfirmed(plan)) return;
+    const { accepted, enforced } = this.journal;
+    const { confirmDeadlineMs } = plan;
+    if (canCutOff(step.kind, changes, [plan, enforced && decodeKept(enforced)])) {
+      const memory = await stepMemory(this.#parts.state, step.kind).get();
+      await this.#trial.begin({ planEpoch, generation, kind: step.kind, memory, confirmDeadlineMs });
+    } else if (accepted?.failures === 0 && accepted.running?.step !== id) {
+      await this.#trial.intended();
+    }
+  }
+
+  /** Nobody has to say so. */
+  #isConfirmed({ confirmDeadlineMs }: Plan): boolean {
+    return confirmDeadlineMs === 0 || this.#parts.isOffline === true || !this.#parts.host.isLive;
+  }
+
+  /** The accepted plan waits for its confirmation, or has to be undone. */
+  async #isHeld(): Promise<boolean> {
+    const { record } = this.#trial;
+    if (record === undefined || !this.#isTried(record)) return false;
+    return record.phase !== "trying" || (await this.#trial.leftMs()) <= 0;
+  }
+
+  #isTried(pair: Pair): boolean {
+    const { accepted } = this.journal;
+    return accepted !== undefined && comparePairs(accepted, pair) === 0;
   }
 
   #isCancelled(pair: Pair): boolean {

@@ -11,7 +11,7 @@ export interface ReconcileIntervals {
 }
 
 export interface ReconcileParts {
-  readonly engine: Pick<Engine, "apply" | "scan" | "journal" | "isCancelled">;
+  readonly engine: Pick<Engine, "apply" | "scan" | "undo" | "msUntilUndo" | "unconfirmed" | "journal" | "isCancelled">;
   readonly clock: Clock;
   readonly random: Random;
   readonly intervals: ReconcileIntervals;
@@ -19,12 +19,16 @@ export interface ReconcileParts {
   readonly onPass: (signal: AbortSignal) => Promise<void>;
 }
 
+const LOOK_AGAIN_MS = 5_000;
+const UNDO_AGAIN_MS = 5_000;
+
 export class ReconcileLoop {
   readonly #parts: ReconcileParts;
   readonly #bell: Bell;
   /** Nothing before these, in monotonic ms: at the start both are due. */
   #retryAtMs = 0;
   #scanAtMs = 0;
+  #undoAtMs = 0;
 
   constructor(parts: ReconcileParts) {
     this.#parts = parts;
@@ -40,7 +44,14 @@ export class ReconcileLoop {
     const { engine, clock, onPass } = this.#parts;
     while (!signal.aborted) {
       const nowMs = clock.monotonicMs();
-      if (this.#isApplyDue(nowMs)) {
+      const leftMs = await engine.msUntilUndo();
+      const isHeld = engine.unconfirmed !== undefined && !engine.isCancelled;
+      if (leftMs !== undefined && leftMs <= 0 && nowMs >= this.#undoAtMs) {
+        await engine.undo(signal);
+        this.#undoAtMs = clock.monotonicMs() + jittered(this.#parts.random, UNDO_AGAIN_MS, 0.3);
+        this.#planRetry();
+        await onPass(signal);
+      } else if ((leftMs === undefined || leftMs > 0) && !isHeld && this.#isApplyDue(nowMs)) {
         await engine.apply(signal);
         this.#planRetry();
         await onPass(signal);
@@ -50,8 +61,11 @@ export class ReconcileLoop {
         await onPass(signal);
       } else {
         const isRetryPlanned = isUnfinished(engine.journal.accepted);
-        const nextMs = isRetryPlanned ? Math.min(this.#scanAtMs, this.#retryAtMs) : this.#scanAtMs;
-        await this.#bell.wait(nextMs - nowMs, signal);
+        const nextMs = isRetryPlanned && !isHeld ? Math.min(this.#scanAtMs, Math.max(this.#retryAtMs, nowMs)) : this.#scanAtMs;
+        // The boot-time clock goes on while the machine is suspended, our timers do not: looked at now and then.
+        const undoMs = leftMs === undefined ? Infinity : leftMs > 0 ? Math.min(leftMs, LOOK_AGAIN_MS) : this.#undoAtMs - nowMs;
+        const isUndoDue = leftMs !== undefined && leftMs <= 0;
+        await this.#bell.wait(Math.max(1, Math.min(isUndoDue ? this.#scanAtMs - nowMs : nextMs - nowMs, undoMs)), signal);
       }
     }
   }
