@@ -159,8 +159,10 @@ export class Budget {
         return `${unavailable[value]} unavailable with ${budgets[key]!.topologyKey} ${this.#topology.valueOf(key, value)}, ${limits[value]} allowed`;
       }
       case "Exclusive": {
-        const other = this.#exclusive.findIndex((count, value) => count > 0 && value !== place.exclusive);
-        return `${exclusive} ${this.#topology.valueOf(budgets.length, other)} is in change, and only one ${exclusive} may be`;
+        // The first by name: the order in which values were met differs from call to call, and what is told must not.
+        const others = [...this.#exclusive.keys()].filter((value) => this.#exclusive[value]! > 0 && value !== place.exclusive);
+        const [other] = others.map((value) => this.#topology.valueOf(budgets.length, value)).sort();
+        return `${exclusive} ${other} is in change, and only one ${exclusive} may be`;
       }
     }
   }
