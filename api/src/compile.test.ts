@@ -76,6 +76,27 @@ describe("compile", () => {
     });
   });
 
+  it("makes probes, which are part of the revision only where there are any", () => {
+    const probes = [
+      { name: "kubelet", http: { url: "http://127.0.0.1:10248/healthz" } },
+      { name: "api", tcp: { port: 6443 }, timeout: "500ms" },
+    ];
+    const compilation = compile(profileOf({ ...SPEC, probes }), [LOCK], undefined);
+    const bare = compile(profileOf(SPEC), [LOCK], undefined);
+    if (!compilation.ok || !bare.ok) throw new Error("it does not compile");
+    expect(compilation.probes).toMatchObject([
+      { name: "kubelet", target: { $case: "httpUrl", value: "http://127.0.0.1:10248/healthz" }, timeoutMs: 2_000 },
+      { name: "api", target: { $case: "tcpPort", value: 6443 }, timeoutMs: 500 },
+    ]);
+    expect(compilation.revision).not.toBe(bare.revision);
+    expect(bare.probes).toEqual([]);
+    const slower = compile(profileOf({ ...SPEC, probes: [probes[0], { ...probes[1], timeout: "1s" }] }), [LOCK], undefined);
+    expect(slower.ok && slower.revision).not.toBe(compilation.revision);
+    const plan = Plan.create({ nodeId: "abcdefghij", planEpoch: 1, generation: 1, probes: [...compilation.probes] });
+    const decoding = decodePlan(Plan.encode(plan).finish());
+    expect(decoding.ok ? decoding.plan.probes : decoding).toEqual(compilation.probes);
+  });
+
   it("makes no step for a section that is not there", () => {
     expect(stepsOf({})).toEqual([]);
     expect(stepsOf({ sysctl: SPEC.sysctl }).map(({ id }) => id)).toEqual(["sysctl"]);

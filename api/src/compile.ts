@@ -5,12 +5,14 @@ import {
   type Facts,
   ImagesSpec,
   KernelModulesSpec,
+  Probe,
   Step,
   SwapMode,
   SwapSpec,
   SysctlSpec,
 } from "@drover/proto";
 import { compareText, contentDigest } from "./canonical-json.ts";
+import { parseDurationMs } from "./duration.ts";
 import { kubeadmSpec, kubeletSpec, type Membership, membershipContent } from "./kubernetes-steps.ts";
 import { checkKubelet } from "./kubelet-rules.ts";
 import type { ImageLock, LockedImageEntry, NodeProfile } from "./objects.ts";
@@ -20,7 +22,7 @@ import { stepIdOf } from "./step-id.ts";
 import { canonicalSysctlValue } from "./sysctl-rules.ts";
 
 export type Compilation =
-  | { readonly ok: true; readonly steps: readonly Step[]; readonly revision: string }
+  | { readonly ok: true; readonly steps: readonly Step[]; readonly probes: readonly Probe[]; readonly revision: string }
   /** Paths are the profile's; there are no lines. */
   | { readonly ok: false; readonly problems: readonly Problem[] };
 
@@ -49,7 +51,7 @@ export function compile(profile: NodeProfile, locks: readonly ImageLock[], facts
   }
   const specs = specsOf(profile, locks, facts, membership);
   const steps = specs.map((spec) => Step.create({ id: stepIdOf(spec.$case), spec }));
-  return { ok: true, steps, revision: revisionOf(profile, locks, membership) };
+  return { ok: true, steps, probes: (profile.spec.probes ?? []).map(probeOf), revision: revisionOf(profile, locks, membership) };
 }
 
 /** In the order of a plan: what something stands on comes before it. */
@@ -76,7 +78,7 @@ function specsOf(
 
 /** Content digest, "sha256:<hex>", of what the profile asks for, its locks included; of names, labels and spelling (1Ki or 1024) it is independent. */
 export function revisionOf(profile: NodeProfile, locks: readonly ImageLock[], membership?: Membership): string {
-  const { sysctl, containerd, images, binaries, kernelModules, swap, kubelet, kubeadm } = profile.spec;
+  const { sysctl, containerd, images, binaries, kernelModules, swap, kubelet, kubeadm, probes } = profile.spec;
   const isLockKnown = images?.lock === undefined || findLock(images, locks) !== undefined;
   return contentDigest({
     sysctl: sysctl === undefined ? undefined : canonicalSysctls(sysctl.values),
@@ -96,6 +98,7 @@ export function revisionOf(profile: NodeProfile, locks: readonly ImageLock[], me
     swap: swap?.mode === "Off" ? swap.mode : undefined,
     kubelet,
     kubeadm,
+    probes: probes?.map(probeOf),
     membership: membership === undefined ? undefined : membershipContent(membership),
   });
 }
@@ -122,6 +125,11 @@ function binariesSpec(binaries: readonly BinaryEntry[]): BinariesSpec {
       restarts: binary.restarts ?? [],
     })),
   });
+}
+
+function probeOf({ name, http, tcp, timeout }: NonNullable<NodeProfile["spec"]["probes"]>[number]): Probe {
+  const target: Probe["target"] = http === undefined ? tcp && { $case: "tcpPort", value: tcp.port } : { $case: "httpUrl", value: http.url };
+  return Probe.create({ name, target, timeoutMs: parseDurationMs(timeout) });
 }
 
 function sortedNames(names: readonly string[]): string[] {

@@ -39,7 +39,7 @@ export function viewOf(
       machine.effects.clear();
       return work();
     });
-  const { files, kernel, commands, units, transientUnits, containerd, modules, swaps, downloads } = machine;
+  const { files, kernel, commands, units, transientUnits, containerd, modules, swaps, downloads, probes } = machine;
   return {
     isLive: machine.isLive,
     files: {
@@ -112,6 +112,7 @@ export function viewOf(
       off: (path, signal) => effect(500, "swaps.off", path, "", () => swaps.off(path, signal)),
       on: (path, priority, signal) => effect(20, "swaps.on", path, "", () => swaps.on(path, priority, signal)),
     },
+    probes,
     downloads: {
       fetch: (download, path, onProgress, signal) =>
         effect(500, "downloads.fetch", path, download.digest, () => downloads.fetch(download, path, onProgress, signal)),

@@ -1,4 +1,5 @@
 /** A machine in memory that records what is done to it: what steps and reconcile are tested on. */
+import type { ProbeAnswer } from "../host/probe-port.ts";
 import type { Host } from "../host/host.ts";
 import type { TransientUnit } from "../host/transient-units-port.ts";
 import { EffectLog } from "./effect-log.ts";
@@ -26,6 +27,8 @@ export interface FakeHostOptions {
   /** Called when a unit is restarted, before it is active again; may change the host, or throw as systemctl fails. */
   readonly onRestart?: (unit: string, host: FakeHost) => void;
   /** What a transient unit does when it is started; default: it runs until a test ends it. */
+  /** What a probe of this URL or port is answered; left out or undefined: that all is well. */
+  readonly probe?: (target: string) => ProbeAnswer | undefined;
   readonly onTransientStart?: (order: TransientUnit, host: FakeHost) => ReturnType<TransientProgram>;
   readonly containerd?: FakeContainerdOptions;
   /** Names of kernel modules; one that is in neither list does not exist. */
@@ -74,6 +77,10 @@ export function fakeHost(options: FakeHostOptions = {}): FakeHost {
     modules: new FakeModules(effects, options.modules ?? {}),
     swaps: new FakeSwaps(effects, options.swaps ?? {}),
     downloads: new FakeDownloads(effects, files, options.sources ?? {}),
+    probes: {
+      http: (url) => Promise.resolve(options.probe?.(url) ?? { isPassed: true }),
+      tcp: (port) => Promise.resolve(options.probe?.(String(port)) ?? { isPassed: true }),
+    },
   };
   return host;
 }

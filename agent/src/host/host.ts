@@ -5,6 +5,7 @@
 import type { Containerd } from "./containerd-port.ts";
 import type { Downloads } from "./download-port.ts";
 import type { Modules } from "./module-port.ts";
+import type { Probes } from "./probe-port.ts";
 import type { Swaps } from "./swap-port.ts";
 import type { TransientUnits } from "./transient-units-port.ts";
 
@@ -19,6 +20,7 @@ export interface Host {
   readonly containerd: Containerd;
   readonly modules: Modules;
   readonly swaps: Swaps;
+  readonly probes: Probes;
   /** Works on images too: what is fetched lands under the root. */
   readonly downloads: Downloads;
 }

@@ -5,6 +5,7 @@ import { CheckedDownloads } from "./checked-downloads.ts";
 import { ExecCommands } from "./exec-commands.ts";
 import type { Host } from "./host.ts";
 import { KernelModules } from "./kernel-modules.ts";
+import { NetworkProbes } from "./network-probes.ts";
 import { ProcKernel } from "./proc-kernel.ts";
 import { ProcSwaps } from "./proc-swaps.ts";
 import { RootedFiles } from "./rooted-files.ts";
@@ -25,6 +26,7 @@ export function liveHost(clock: Clock, containerd: Containerd): Host {
     containerd,
     modules: new KernelModules(commands),
     swaps: new ProcSwaps(commands),
+    probes: new NetworkProbes(),
     downloads: new CheckedDownloads(files, clock),
   };
 }

@@ -4,6 +4,7 @@ import { CheckedDownloads } from "./checked-downloads.ts";
 import type { Containerd } from "./containerd-port.ts";
 import type { Commands, Host, Kernel, Units } from "./host.ts";
 import type { Modules } from "./module-port.ts";
+import type { Probes } from "./probe-port.ts";
 import { RootedFiles } from "./rooted-files.ts";
 import type { Swaps } from "./swap-port.ts";
 import type { TransientUnits } from "./transient-units-port.ts";
@@ -46,6 +47,7 @@ export function imageHost(root: string): Host {
     },
     modules: refusing<Modules>("the kernel", ["presence", "load"]),
     swaps: refusing<Swaps>("swap", ["list", "availableBytes", "off", "on"]),
+    probes: refusing<Probes>("a probe", ["http", "tcp"]),
     downloads: new CheckedDownloads(files, systemClock),
   };
 }

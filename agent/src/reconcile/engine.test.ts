@@ -2,6 +2,7 @@ import { silentLog, VirtualClock } from "@drover/lifecycle";
 import { type Event, Impact, Plan, PlanOutcome } from "@drover/proto";
 import { beforeEach, describe, expect, it } from "vitest";
 import { FakeCrash, type FakeHost, fakeHost, fakeSteps } from "../fake/index.ts";
+import type { ProbeAnswer } from "../host/probe-port.ts";
 import { MemoryStateDirectory } from "../state/index.ts";
 import { StepError } from "../steps/step.ts";
 import { Engine } from "./engine.ts";
@@ -87,6 +88,75 @@ const results = (): string[] =>
     body?.$case === "stepResult" ? [`${body.value.step} ${body.value.outcome} ${body.value.reason}`.trim()] : [],
   );
 const lastFinished = (): unknown => reported.map((event) => event.body).findLast((body) => body?.$case === "planFinished")?.value;
+
+describe("probes of a plan", () => {
+  const probes = [{ name: "kubelet", target: { $case: "httpUrl" as const, value: "http://127.0.0.1:10248/healthz" }, timeoutMs: 500 }];
+  const told = (): string[] =>
+    noted.flatMap(({ generation, body }) =>
+      body?.$case === "condition" && body.value.type.startsWith("Probe-")
+        ? [`${generation}: ${body.value.type} ${body.value.status} ${body.value.reason}`]
+        : [],
+    );
+  let answer: ProbeAnswer;
+
+  beforeEach(() => {
+    answer = { isPassed: true };
+    host = fakeHost({
+      sysctls: { "vm.swappiness": "60", "net.core.somaxconn": "128" },
+      containerd: { registry: { [`r.example/a@${DIGEST}`]: 1000 } },
+      probe: () => answer,
+    });
+  });
+
+  it("are told after every change, also where their answer is no news, and after that only as news", async () => {
+    const engine = await start();
+    for (const generation of [1, 2]) {
+      await engine.accept(planOf(generation, { probes }));
+      await engine.apply(never);
+    }
+    expect(told().filter((line) => line.startsWith("1: "))).toContain("1: Probe-kubelet 1 Answered");
+    expect(told().filter((line) => line.startsWith("2: "))).toEqual(["2: Probe-kubelet 1 Answered"]);
+    noted = [];
+    await engine.scan(never);
+    expect(told()).toEqual([]);
+    answer = { isPassed: false, reason: "HttpStatus", message: "503" };
+    await engine.scan(never);
+    expect(told()).toEqual(["2: Probe-kubelet 2 HttpStatus"]);
+  });
+
+  it("are told by the next scan of an agent that was killed before it could ask", async () => {
+    const engine = await start();
+    await engine.accept(planOf(1, { probes }));
+    await engine.apply(never);
+    noted = [];
+    await (await start()).scan(never);
+    expect(told()).toEqual(["1: Probe-kubelet 1 Answered"]);
+  });
+
+  it("leave the book with the plan that named them", async () => {
+    const engine = await start();
+    await engine.accept(planOf(1, { probes }));
+    await engine.apply(never);
+    noted = [];
+    await engine.accept(planOf(2));
+    await engine.apply(never);
+    expect(told()).toEqual(["2: Probe-kubelet 3 NotManaged"]);
+    expect(engine.conditions.filter(({ type }) => type.startsWith("Probe-"))).toEqual([]);
+  });
+
+  it("do not keep a newer plan waiting while they fail", async () => {
+    answer = { isPassed: false, reason: "ConnectionRefused", message: "nothing listens there" };
+    const engine = await start();
+    await engine.accept(planOf(1, { probes }));
+    const applying = engine.apply(never);
+    await clock.advance(1_000);
+    await engine.accept(planOf(2));
+    await clock.advance(4_000);
+    await applying;
+    expect(clock.monotonicMs()).toBeLessThan(30_000);
+    expect(told()).toContain("1: Probe-kubelet 2 ConnectionRefused");
+  });
+});
 
 describe("I1: a step runs only when its plan is for this node, whole and not expired", () => {
   it.each([

@@ -7,6 +7,7 @@ import type { StepCondition } from "../steps/step.ts";
 import { type Acceptance, acceptPlan } from "./accept-plan.ts";
 import { type ConditionBook, reportOf, tell } from "./conditions.ts";
 import { scanForDrift } from "./drift-scan.ts";
+import { askProbes, PATIENCE_MS, PROBES } from "./ask-probes.ts";
 import { type BoundStep, boundSteps, type EngineParts, removalOf } from "./engine-parts.ts";
 import { eventOf, planFinished, stepResult, stepStarted } from "./events.ts";
 import { type AcceptedPlan, comparePairs, isUnfinished, type JournalState, type Pair, type PlanEnding } from "./journal-state.ts";
@@ -24,6 +25,8 @@ export class Engine {
   readonly #trial: Trial;
   #conditions: ConditionBook = [];
   #cancelled: Pair | undefined;
+  /** The plan whose probes have been told since it was enforced, as far as this process knows. */
+  #probed: Pair | undefined;
   #isApplying = false;
   readonly #openDrift = new Map<string, string>();
   readonly #endListeners = new Set<() => void>();
@@ -187,6 +190,8 @@ export class Engine {
         if (!isUnfinished(accepted) || signal.aborted) return;
         const ending = await this.#applyOne(accepted, signal);
         if (ending === "superseded") continue;
+        if (ending !== "stopping" && ending.outcome === "enforced")
+          await this.#askProbes(accepted, decodeKept(accepted), PATIENCE_MS, signal);
         return;
       }
     } finally {
@@ -219,6 +224,7 @@ export class Engine {
       isNewerOpen,
       signal,
     });
+    if (!isNewerOpen) await this.#askProbes(enforced, plan, 0, signal);
     this.#parts.log.info({ generation: enforced.generation, steps: bound.length, open: [...this.#openDrift.keys()] }, "drift scan ended");
   }
 
@@ -368,6 +374,25 @@ export class Engine {
     return removals;
   }
 
+  /** Told once after each change also where it is no news, and as news after that. */
+  async #askProbes(pair: Pair, plan: Plan, patienceMs: number, signal: AbortSignal): Promise<void> {
+    const { host, clock, reporter } = this.#parts;
+    const isManaged = plan.probes.length > 0 || this.#conditions.some(({ owner }) => owner === PROBES);
+    if (!isManaged || !host.isLive) return;
+    const found = await askProbes(plan.probes, {
+      probes: host.probes,
+      clock,
+      patienceMs,
+      signal,
+      isOver: () => this.#isNewerAccepted(pair),
+    });
+    await this.#tell(PROBES, found, pair);
+    if (this.#probed !== undefined && comparePairs(this.#probed, pair) === 0) return;
+    this.#probed = { planEpoch: pair.planEpoch, generation: pair.generation };
+    const told = this.#conditions.filter(({ owner }) => owner === PROBES);
+    reporter.note(told.map((held) => this.#event(pair, { $case: "condition", value: reportOf(held) })));
+  }
+
   /** What the steps found when they read back is told after the change also where it is no news: a rollout believes nothing older. */
   #tellEvidence(pair: Pair, plan: Plan): void {
     const owners = new Set(["node", ...plan.steps.map(({ spec }) => spec?.$case)]);
@@ -434,6 +459,11 @@ export class Engine {
 
   #isCancelled(pair: Pair): boolean {
     return this.#cancelled !== undefined && comparePairs(this.#cancelled, pair) === 0;
+  }
+
+  #isNewerAccepted(pair: Pair): boolean {
+    const { accepted } = this.journal;
+    return accepted !== undefined && comparePairs(accepted, pair) > 0;
   }
 
   #isSuperseded(pair: Pair): boolean {

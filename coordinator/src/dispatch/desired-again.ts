@@ -25,6 +25,8 @@ export function desiredAgain({ before, planEpoch, rejoin, nowMs }: DesiredAgainI
     issuedAtMs: nowMs,
     expiresAtMs: nowMs + (told.expiresAtMs - told.issuedAtMs),
     impactBound: Math.max(...bounds) as Impact,
+    // A join asks for its own proofs, and takes longer than a confirmation may.
+    confirmDeadlineMs: rejoin === undefined ? told.confirmDeadlineMs : 0,
   };
   const { nodeId, revision, nodeSet, rollout } = before;
   const counter = rejoin?.count ?? before.rejoin;

@@ -57,6 +57,7 @@ export function makeDesired(input: DesiredInput): DesiredMaking {
     impactBound: moveImpact({ before, isBeforeEnforced: input.isBeforeEnforced, drift: input.drift ?? 0 }, compiled.steps).bound,
     confirmDeadlineMs: confirmDeadlineMs(input, compiled.steps),
     steps: [...compiled.steps],
+    probes: [...compiled.probes],
     nodeSet,
     rollout,
   });
