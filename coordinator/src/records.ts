@@ -68,6 +68,8 @@ export interface DesiredNode {
   readonly rejoin?: number;
   /** When the rollout first saw this generation enforced, Unix milliseconds; soak counts from here. */
   readonly enforcedAtMs?: number;
+  /** How many generations of this revision before it were cut short by a boot of the machine. */
+  readonly interruptions?: number;
 }
 
 /** A kubeadm bootstrap token that is, or may be, in a cluster; never its secret half. Written before the token is made there. */

@@ -35,6 +35,8 @@ export interface DesiredInput {
   readonly isMember?: boolean;
   /** What can cut it off is undone unless it is confirmed within this; left out: as where a strategy says nothing. */
   readonly confirmDeadlineMs?: number;
+  /** The machine booted before the plan of before was confirmed, and it is tried once more; left out: no. */
+  readonly wasInterrupted?: boolean;
   readonly nowMs: number;
 }
 
@@ -73,6 +75,7 @@ export function makeDesired(input: DesiredInput): DesiredMaking {
       plan: Buffer.from(Plan.encode(plan).finish()).toString("base64"),
       decidedAtMs: nowMs,
       ...(membership === undefined ? {} : { rejoin: membership.rejoin }),
+      ...(input.wasInterrupted === true ? { interruptions: (before?.interruptions ?? 0) + 1 } : {}),
     },
   };
 }

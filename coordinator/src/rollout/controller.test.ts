@@ -1,6 +1,6 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { ConditionStatus, type Event, Impact } from "@drover/proto";
+import { ConditionStatus, type Event, Impact, PlanOutcome } from "@drover/proto";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { keys } from "../store/keys.ts";
 import type { Store, StoreOperation } from "../store/store.ts";
@@ -18,6 +18,34 @@ beforeEach(async () => {
 afterEach(() => site.remove());
 
 const movedNames = (): string[] => NAMES.filter((name) => site.desired(name) !== undefined);
+
+describe("I2: a change that was cut short by a boot of the machine", () => {
+  const cutShort = (): void => {
+    const { planEpoch, generation, revision } = site.desired("a")!;
+    const finished = {
+      revision,
+      outcome: PlanOutcome.PLAN_OUTCOME_REJECTED,
+      reason: "BootedUnconfirmed",
+      message: "undone",
+      failedStep: "",
+    };
+    site.report("a", [{ atMs: site.clock.now(), planEpoch, generation, body: { $case: "planFinished", value: finished } }]);
+  };
+
+  it("is given a new generation by itself, twice; after that it counts as failed like any other", async () => {
+    await site.start();
+    await site.enrol(fleetOf(["a", "b"]));
+    await site.rollOut(swappiness(10), { maxUnavailable: 1 });
+    for (const generation of [1, 2, 3]) {
+      await site.until(`generation ${generation}`, () => site.desired("a")?.generation === generation);
+      expect([generation, site.desired("b")]).toEqual([generation, undefined]);
+      cutShort();
+    }
+    await site.until("it is stopped", () => site.rollout().phase === "Stopped");
+    expect(site.desired("a")).toMatchObject({ generation: 3, interruptions: 2 });
+    expect(site.desired("b")).toBeUndefined();
+  });
+});
 
 describe("I3: two coordinators that both think they lead", () => {
   it("never bring more nodes into change than the budget allows, whoever commits first", async () => {

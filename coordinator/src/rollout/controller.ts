@@ -25,7 +25,7 @@ import { Prospects, type Target } from "./prospects.ts";
 import { rolloutImpact } from "./rollout-impact.ts";
 import { rolloutInput } from "./rollout-input.ts";
 import { begunStatus, failuresBefore, isBegun, paceOf, statusOf } from "./rollout-status.ts";
-import { type ClusterEvidence, isEnforced, isRejoinDue, moveFrom, rejoinOf } from "./situation.ts";
+import { type ClusterEvidence, isEnforced, isInterrupted, isRejoinDue, moveFrom, rejoinOf } from "./situation.ts";
 import { resolveStrategy } from "./strategy.ts";
 import { WaveGates } from "./wave-gates.ts";
 import type { AskWebhook } from "./webhook.ts";
@@ -254,6 +254,7 @@ export class RolloutController {
       ...moveFrom(catalog.desired.get(nodeId)?.value, observed),
       isMember: observed?.conditions.some(({ type, status }) => type === JOINED && status === "True") === true,
       confirmDeadlineMs: parseDurationMs(rollout.spec.strategy.confirmDeadline ?? DEFAULT_CONFIRM_DEADLINE),
+      wasInterrupted: isInterrupted(catalog.desired.get(nodeId)?.value, observed),
       nowMs,
     });
   }

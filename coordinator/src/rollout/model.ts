@@ -110,6 +110,8 @@ export interface FleetObserved {
   readonly message: string;
   /** Step and normalised error (fingerprintOf); undefined: it did not fail. */
   readonly fingerprint: string | undefined;
+  /** What it failed with says nothing of the change (the machine lost its power in the middle): a new generation may try it once more. */
+  readonly isInterrupted?: boolean;
 }
 
 export interface FleetMaintenance {

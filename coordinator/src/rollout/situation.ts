@@ -44,7 +44,7 @@ export function fleetNode(parts: SituationParts, member: Member, rollout: Rollou
     verdict: observed?.health.verdict ?? "unknown",
     verdictReason: observed?.health.reason ?? "NeverSeen",
     desired: desired && fleetDesired(desired, rejoin),
-    observed: observed && fleetObserved(observed, name),
+    observed: observed && fleetObserved(desired, observed, name),
     obstacle: unsupported(desired, stepKinds(nodeId)) ?? impossible(isThere ? undefined : prospects.obstacle(observed?.facts, target)),
     disruption: disruption && disruptionText(disruption),
     impact: impactName(prospects.impact(moveFrom(desired, observed), target, rejoin, observed?.facts).bound),
@@ -79,9 +79,21 @@ function fleetDesired(desired: DesiredNode, rejoin: number): FleetNode["desired"
   return { planEpoch, generation, revision, rollout, decidedAtMs, enforcedAtMs, isRejoinDue: isRejoinDue(desired, rejoin) };
 }
 
-function fleetObserved(observed: ObservedNode, name: string): FleetNode["observed"] {
+/** As often a change is tried anew when the machine booted before it was confirmed. More than that is no power cut, but the change. */
+const MAX_INTERRUPTIONS = 2;
+/** As agents call it. */
+const INTERRUPTED = "BootedUnconfirmed";
+
+/** I2: what was undone is never tried again under its generation; whether the coordinator gives a new one by itself. */
+export function isInterrupted(desired: DesiredNode | undefined, observed: ObservedNode | undefined): boolean {
+  if (desired === undefined || observed === undefined || !isCurrent(desired, observed)) return false;
+  return observed.outcome === "rejected" && observed.reason === INTERRUPTED && (desired.interruptions ?? 0) < MAX_INTERRUPTIONS;
+}
+
+function fleetObserved(desired: DesiredNode | undefined, observed: ObservedNode, name: string): FleetNode["observed"] {
   const { planEpoch, observedGeneration, outcome, reason, failedStep, facts } = observed;
-  const isFailure = outcome === "failed" || outcome === "rejected" || outcome === "refused";
+  const wasInterrupted = isInterrupted(desired, observed);
+  const isFailure = !wasInterrupted && (outcome === "failed" || outcome === "rejected" || outcome === "refused");
   return {
     planEpoch,
     generation: observedGeneration,
@@ -89,6 +101,7 @@ function fleetObserved(observed: ObservedNode, name: string): FleetNode["observe
     reason,
     message: failedStep === "" ? observed.message : `step ${failedStep}: ${observed.message}`,
     fingerprint: isFailure ? fingerprintOf(failedStep, reason, observed.message, [name, facts?.hostname ?? ""]) : undefined,
+    isInterrupted: wasInterrupted,
   };
 }
 

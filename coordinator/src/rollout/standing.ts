@@ -39,9 +39,10 @@ export function standingOf(node: FleetNode, rollout: Judging, soakMs: number, no
   const { progressDeadlineMs } = rollout.strategy;
   const deadlineMs = desired.decidedAtMs + progressDeadlineMs;
   const isOurs = isRollout && !(rollout.retriedAtMs !== undefined && desired.decidedAtMs < rollout.retriedAtMs);
+  const isInterrupted = hasActed(node) && observed?.isInterrupted === true;
   const failed = (isRetried: boolean, reason: string, message: string, fingerprint?: string): Failed => ({
     is: "failed",
-    isOurs,
+    isOurs: isOurs && !isInterrupted,
     isRetried,
     isRejoinDue: desired.isRejoinDue,
     deadlineMs,
