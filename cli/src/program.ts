@@ -1,6 +1,5 @@
 /** The command line of `drover`: words, options and their checks; what a command does lies in commands/. */
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { parseSelector } from "@drover/api";
 import { CliError, type ExitCode, exitCodes } from "./cli-error.ts";
 import { apply, type DryRun } from "./commands/apply.ts";
 import { adoptCluster } from "./commands/cluster-adopt.ts";
@@ -10,14 +9,14 @@ import { describe } from "./commands/describe.ts";
 import { diff } from "./commands/diff.ts";
 import { get } from "./commands/get.ts";
 import { logs } from "./commands/logs.ts";
-import { rejoinNode } from "./commands/node-rejoin.ts";
-import { revokeNode } from "./commands/node-revoke.ts";
-import { rolloutStatus } from "./commands/rollout-status.ts";
+import { fleetStatus } from "./commands/status.ts";
 import { createToken } from "./commands/token.ts";
 import { parseGoal, waitFor } from "./commands/wait.ts";
 import { audit, whoAmI } from "./commands/who-and-audit.ts";
 import { addCompletion } from "./completion.ts";
-import { durationOption, type OutputFormat, outputFormats } from "./options.ts";
+import { addNodeWords } from "./node-words.ts";
+import { durationOption, manifestFiles, type OutputFormat, outputFormats, selectorFlag, wholeNumber } from "./options.ts";
+import { addRolloutWords } from "./rollout-words.ts";
 import type { GlobalOptions, Session } from "./session.ts";
 
 export const VERSION = "0.1.0";
@@ -48,9 +47,6 @@ export async function runProgram(
       requestTimeoutMs: options.requestTimeout,
     });
   };
-  const manifestFiles = (): Option => new Option("-f, --filename <path...>", "file, folder, or - for standard input").default([]);
-  const selector = (): Option =>
-    new Option("-l, --selector <selector>", "label selector, such as zone=a,tier!=db").default("").argParser(selectorOption);
 
   program
     .command("apply")
@@ -65,8 +61,8 @@ export async function runProgram(
 
   program
     .command("get <kind> [name]")
-    .description("show objects: nodes, nodesets, nodeprofiles, clusters, rollouts, imagelocks, jointokens")
-    .addOption(selector())
+    .description("show objects: nodes, nodesets, nodeprofiles, clusters, rollouts, repairs, windows, imagelocks, jointokens")
+    .addOption(selectorFlag())
     .addOption(new Option("-o, --output <format>", "how to show them").choices(outputFormats).default("table"))
     .option("-w, --watch", "go on and show changes", false)
     .action((kind: string, name: string | undefined, options: { selector: string; output: OutputFormat; watch: boolean }) =>
@@ -80,7 +76,7 @@ export async function runProgram(
   program
     .command("describe <kind> [name]")
     .description("all there is to know; equal machines are told once")
-    .addOption(selector())
+    .addOption(selectorFlag())
     .action((kind: string, name: string | undefined, options: { selector: string }) =>
       describe(session(), name === undefined ? [kind] : [kind, name], options.selector),
     );
@@ -118,26 +114,13 @@ export async function runProgram(
     .command("wait <kind> [name]")
     .description("wait until objects have a condition or phase, or are gone")
     .requiredOption("--for <goal>", "condition=TYPE[=STATUS], phase=PHASE or delete")
-    .addOption(selector())
+    .addOption(selectorFlag())
     .addOption(new Option("--timeout <duration>", "how long").argParser(durationOption).default(30_000, "30s"))
     .action((kind: string, name: string | undefined, options: { for: string; selector: string; timeout: number }) =>
       waitFor(session(), name === undefined ? [kind] : [kind, name], options.selector, parseGoal(options.for), options.timeout),
     );
 
-  const rollout = program.command("rollout").description("follow changes over a fleet");
-  rollout
-    .command("status <name>")
-    .description("watch a rollout to its end; exit code 0 complete, 3 stopped, 7 timeout")
-    .option("--no-watch", "show it once")
-    .option("--progress", "also what the nodes say about their steps", false)
-    .addOption(new Option("--timeout <duration>", "how long to watch").argParser(durationOption).default(3_600_000, "1h"))
-    .action((name: string, options: { watch: boolean; progress: boolean; timeout: number }) =>
-      rolloutStatus(session(), name.replace(/^rollout\//, ""), {
-        isWatching: options.watch,
-        hasProgress: options.progress,
-        timeoutMs: options.timeout,
-      }),
-    );
+  addRolloutWords(program, session);
 
   const token = program.command("token").description("join tokens: single-use secrets by which machines enrol");
   token
@@ -165,18 +148,7 @@ export async function runProgram(
       logs(session(), node.replace(/^node\//, ""), options.step, options.maxBytes),
     );
 
-  const node = program.command("node").description("single nodes");
-  node
-    .command("revoke <node>")
-    .description("end a node's certificate and NATS credential, for good")
-    .requiredOption("--reason <text>", "why; written into the audit record")
-    .action((name: string, options: { reason: string }) => revokeNode(session(), name.replace(/^node\//, ""), options.reason));
-
-  node
-    .command("rejoin <node>")
-    .description("reset a node and let it join its cluster again, within the budget of its set; shows what it will do and asks")
-    .option("-y, --yes", "do not ask", false)
-    .action((name: string, options: { yes: boolean }) => rejoinNode(session(), name.replace(/^node\//, ""), options.yes));
+  addNodeWords(program, session);
 
   program
     .command("cluster")
@@ -190,6 +162,10 @@ export async function runProgram(
     );
 
   program
+    .command("status")
+    .description("how well the coordinator sees the fleet, and what is under way; exit code 3 when it does not see well")
+    .action(() => fleetStatus(session()));
+  program
     .command("whoami")
     .description("your name and role")
     .action(() => whoAmI(session()));
@@ -198,7 +174,8 @@ export async function runProgram(
     .description("who changed or was refused what, newest first")
     .option("--limit <count>", "how many", wholeNumber, 50)
     .option("--actor <actor>", "only this one, such as operator:ann or node:ID", "")
-    .action((options: { limit: number; actor: string }) => audit(session(), options.limit, options.actor));
+    .option("--target <target>", "only of this object, such as Rollout/web-1", "")
+    .action((options: { limit: number; actor: string; target: string }) => audit(session(), options.limit, options.actor, options.target));
 
   const context = program.command("context").description("which coordinator the commands speak to");
   context
@@ -229,12 +206,6 @@ export async function runProgram(
   }
 }
 
-function selectorOption(text: string): string {
-  const parsed = parseSelector(text);
-  if (!parsed.ok) throw new InvalidArgumentError(parsed.message);
-  return text;
-}
-
 function labelPair(text: string): [string, string] {
   const at = text.indexOf("=");
   if (at <= 0) throw new CliError(exitCodes.usage, `--label ${text} is not KEY=VALUE`);
@@ -253,10 +224,4 @@ function objectName(text: string): string {
     exitCodes.usage,
     `'${text}' is no name: 1 to 63 lower-case letters, digits, '-' or '.', starting and ending with a letter or digit`,
   );
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError("must be a whole number above 0.");
-  return value;
 }

@@ -84,7 +84,7 @@ export function kindFrom(text: string): Kind {
   if (kind !== undefined) return kind;
   throw new CliError(
     exitCodes.usage,
-    `there is no kind '${text}'; there are nodes, nodesets, nodeprofiles, clusters, rollouts, imagelocks, jointokens`,
+    `there is no kind '${text}'; there are nodes, nodesets, nodeprofiles, clusters, rollouts, repairs, windows, imagelocks, jointokens`,
     "drover get nodes",
   );
 }

@@ -6,6 +6,7 @@ import { changeLine } from "../output/step-diffs.ts";
 import { age, bytesText } from "../output/table.ts";
 import { decodeObject, kindFrom, type Session, targetFrom } from "../session.ts";
 import { describeCluster } from "./describe-cluster.ts";
+import { describeRepair } from "./describe-repair.ts";
 import { statusText } from "./rollout-status.ts";
 
 export async function describe(session: Session, words: readonly string[], selector: string): Promise<void> {
@@ -23,7 +24,10 @@ export async function describe(session: Session, words: readonly string[], selec
     return;
   }
   const nodes = objects.filter((object) => object.kind === "Node");
-  const blocks = nodes.length === objects.length ? describeNodes(nodes, session.nowMs()) : objects.map((object) => describeOther(object));
+  const blocks =
+    nodes.length === objects.length
+      ? describeNodes(nodes, session.nowMs())
+      : objects.map((object) => describeOther(object, session.nowMs()));
   session.print(blocks.join("\n\n"));
 }
 
@@ -127,8 +131,9 @@ function nodeText(node: Node): string {
   return lines.join("\n");
 }
 
-function describeOther(object: DroverObject): string {
+function describeOther(object: DroverObject, nowMs: number): string {
   if (object.kind === "Cluster") return describeCluster(object);
+  if (object.kind === "Repair") return describeRepair(object, nowMs);
   const head = `${object.kind}: ${object.metadata.name}`;
   return object.kind === "Rollout"
     ? `${head}\n${statusText(object)}\n${stringify(object.spec).trimEnd()}`

@@ -2,6 +2,7 @@
 import type { DroverObject, Node, NodeSet, Rollout } from "@drover/api";
 import { resolveMaxUnavailable } from "@drover/api";
 import { CliError, exitCodes } from "../cli-error.ts";
+import { confirmed } from "../confirmation.ts";
 import { decodeObject, type Session } from "../session.ts";
 
 export async function rejoinNode(session: Session, name: string, isSure: boolean): Promise<void> {
@@ -29,7 +30,7 @@ export async function rejoinNode(session: Session, name: string, isSure: boolean
   const { objects } = await connection.call("listObjects", { kind: "Rollout", labelSelector: "" });
   const rollout = objects.map(decodeObject).find((object) => isCurrentOf(object, setName)) as Rollout | undefined;
   session.print(whatWillHappen(node, set, cluster, rollout));
-  if (!isSure) await askOrRefuse(session);
+  if (!isSure) await confirmed(session, "Reset it and let it join again?", "--yes");
   // By id: it is the machine that was shown, whoever has its name meanwhile.
   const { rejoin } = await connection.call("rejoinNode", { node: node.metadata.uid ?? name });
   const watch = rollout === undefined ? `drover describe node ${node.metadata.name}` : `drover rollout status ${rollout.metadata.name}`;
@@ -55,16 +56,4 @@ export function whatWillHappen(node: Node, set: NodeSet, cluster: string, rollou
   ];
   if (rollout?.status?.phase === "Stopped") lines.push(`  rollout/${rollout.metadata.name} is Stopped: it waits until that goes on`);
   return lines.join("\n");
-}
-
-async function askOrRefuse(session: Session): Promise<void> {
-  const answer = await session.ask("Reset it and let it join again? [y/N] ");
-  if (answer === undefined) {
-    throw new CliError(
-      exitCodes.usage,
-      "nobody can be asked here, as this is no terminal; nothing was changed",
-      "the same again with --yes",
-    );
-  }
-  if (!/^y(es)?$/i.test(answer.trim())) throw new CliError(exitCodes.failed, "not confirmed; nothing was changed");
 }

@@ -2,6 +2,7 @@
 import type { Rollout } from "@drover/api";
 import { WatchEventType } from "@drover/proto";
 import { CliError, exitCodes } from "../cli-error.ts";
+import { rolloutLines } from "../output/rollout-lines.ts";
 import { decodeObject, type Session } from "../session.ts";
 import { followProgress } from "./follow-progress.ts";
 
@@ -30,7 +31,7 @@ export async function rolloutStatus(session: Session, name: string, options: Rol
         continue;
       }
       last = decodeObject(event.object) as Rollout;
-      const [first = "", ...waiting] = statusLines(last);
+      const { head: first, details: waiting } = rolloutLines(last);
       // Only what is news: a head that moved, a reason to wait that was not told since.
       if (first !== head) session.print(first);
       for (const line of waiting) if (!shown.has(line)) session.print(line);
@@ -44,7 +45,7 @@ export async function rolloutStatus(session: Session, name: string, options: Rol
     await progress;
   }
   if (last === undefined || session.signal.aborted) return;
-  if (last.status?.phase === "Stopped" || last.status?.phase === "Superseded") {
+  if (last.status !== undefined && last.status.phase !== "Complete" && hasEnded(last)) {
     throw new CliError(
       exitCodes.degraded,
       `rollout/${name} is ${last.status.phase}: ${last.status.message || last.status.reason}`,
@@ -61,36 +62,10 @@ export async function rolloutStatus(session: Session, name: string, options: Rol
 
 function hasEnded(rollout: Rollout): boolean {
   const phase = rollout.status?.phase;
-  return phase === "Complete" || phase === "Stopped" || phase === "Superseded";
+  return phase === "Complete" || phase === "Stopped" || phase === "Aborted" || phase === "Superseded";
 }
 
 export function statusText(rollout: Rollout): string {
-  return statusLines(rollout).join("\n");
-}
-
-/** The one reason of those listed that is no waiting. */
-const IN_CHANGE = "InChange";
-
-/** One line, and one for each reason to wait with its nodes. */
-function statusLines(rollout: Rollout): string[] {
-  const { status } = rollout;
-  const { name } = rollout.metadata;
-  if (status === undefined) return [`rollout/${name} has not been looked at yet`];
-  // While it goes on, who waits for what says more than the summary of it.
-  const message = status.message === "" || status.phase === "Progressing" ? "" : ` (${status.message})`;
-  const lines = [
-    `rollout/${name} ${status.phase}: ${status.updated} of ${status.total} updated, ${status.inChange} in change, ${status.failed} failed${message}`,
-  ];
-  const groups = Map.groupBy(status.waiting, ({ reason, message }) => `${reason}: ${message}`);
-  for (const alike of groups.values()) {
-    const [{ reason, message } = { reason: "", message: "" }] = alike;
-    const nodes = shortList(alike.map(({ node }) => node));
-    if (reason === IN_CHANGE) lines.push(`  in change: ${nodes} (${message})`);
-    else lines.push(`  waiting: ${nodes} (${message === "" ? reason : `${reason}: ${message}`})`);
-  }
-  return lines;
-}
-
-function shortList(names: readonly string[]): string {
-  return names.length <= 5 ? names.join(", ") : `${names.slice(0, 5).join(", ")} and ${names.length - 5} more`;
+  const { head, details } = rolloutLines(rollout);
+  return [head, ...details].join("\n");
 }

@@ -7,8 +7,8 @@ export async function whoAmI(session: Session): Promise<void> {
   session.print(`${answer.name}, role ${answer.role}, at ${session.connect().endpoint} (coordinator ${answer.coordinatorVersion})`);
 }
 
-export async function audit(session: Session, limit: number, actor: string): Promise<void> {
-  const { records } = await session.connect().call("listAudit", { limit, actor, target: "" });
+export async function audit(session: Session, limit: number, actor: string, target: string): Promise<void> {
+  const { records } = await session.connect().call("listAudit", { limit, actor, target });
   session.print(
     table(
       ["TIME", "ACTOR", "ACTION", "TARGET", "OUTCOME", "MESSAGE"],

@@ -63,7 +63,7 @@ export function resolveSet({ metadata, spec }: NodeSet, content: Content): Resol
 export function notOnRecord(setName: string, { revision, profile }: NodeSet["spec"]): string {
   return (
     `spec.revision ${revision} is not on record: only what was rolled out before is, and not for ever; ` +
-    `see: drover history ${setName}, or apply the set without spec.revision to have what NodeProfile/${profile} says now`
+    `see: drover rollout history ${setName}, or apply the set without spec.revision to have what NodeProfile/${profile} says now`
   );
 }
 

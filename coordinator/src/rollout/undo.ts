@@ -42,7 +42,7 @@ export function undoing(
     return refuse(
       "NotFound",
       `no earlier rollout of NodeSet/${setName} completed at another revision, so that there is nothing to go back to; ` +
-        `see: drover history ${setName}; stop this one with: drover rollout abort ${running.metadata.name}`,
+        `see: drover rollout history ${setName}; stop this one with: drover rollout abort ${running.metadata.name}`,
     );
   }
   const { value: set, revision } = stored;
