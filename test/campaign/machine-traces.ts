@@ -12,7 +12,8 @@ export async function temporaryFiles(machine: Machine): Promise<readonly string[
   let left = await foundOn(machine);
   await eventually("what is being written is written", WRITTEN_MS, async () => {
     if (left.size === 0) return true;
-    left = left.intersection(await foundOn(machine));
+    const now = await foundOn(machine);
+    left = new Set([...left].filter((path) => now.has(path)));
     return left.size === 0;
   }).catch(() => undefined);
   return [...left].map((path) => `${path} is left over`);
