@@ -1,5 +1,5 @@
 /** The catalog's objects as they would be with manifests applied; nothing is written. */
-import { type DroverObject, formatProblem, type NodeSet, validateObject } from "@drover/api";
+import { type DroverObject, formatProblem, type MaintenanceWindow, type NodeSet, validateObject } from "@drover/api";
 import { Refused, refuse } from "../refusal.ts";
 import type { Catalog } from "./catalog.ts";
 import { type Content, contentIn } from "./revisions.ts";
@@ -7,6 +7,7 @@ import { type Content, contentIn } from "./revisions.ts";
 export interface AsIfApplied {
   readonly content: Content;
   readonly sets: ReadonlyMap<string, NodeSet>;
+  readonly windows: ReadonlyMap<string, MaintenanceWindow>;
   /** Whether one of the manifests is the set, or something that it is made from. */
   isTouched(set: NodeSet): boolean;
 }
@@ -16,6 +17,7 @@ export function asIfApplied(catalog: Catalog, manifests: readonly Uint8Array[]):
   const stored = contentIn(catalog);
   const [profiles, locks, clusters] = [new Map(stored.profiles), new Map(stored.locks), new Map(stored.clusters)];
   const sets = new Map([...catalog.objects("NodeSet")].map(([name, { value }]) => [name, value]));
+  const windows = new Map([...catalog.objects("MaintenanceWindow")].map(([name, { value }]) => [name, value]));
   const touched = new Set<string>();
   for (const manifest of manifests) {
     const object = objectFrom(manifest);
@@ -24,13 +26,13 @@ export function asIfApplied(catalog: Catalog, manifests: readonly Uint8Array[]):
     else if (object.kind === "ImageLock") locks.set(object.metadata.name, object);
     else if (object.kind === "Cluster") clusters.set(object.metadata.name, object);
     else if (object.kind === "NodeSet") sets.set(object.metadata.name, object);
-    else if (object.kind !== "MaintenanceWindow") {
-      throw new Refused(refuse("NotApplicable", `a ${object.kind} is made by the coordinator, not applied`));
-    }
+    else if (object.kind === "MaintenanceWindow") windows.set(object.metadata.name, object);
+    else throw new Refused(refuse("NotApplicable", `a ${object.kind} is made by the coordinator, not applied`));
   }
   return {
     content: { ...stored, profiles, locks, clusters },
     sets,
+    windows,
     isTouched({ metadata, spec }) {
       const lock = profiles.get(spec.profile)?.spec.images?.lock;
       return (

@@ -48,13 +48,13 @@ export function forecasts(parts: ForecastParts, { nodeSets, manifests }: PlanRol
   return asked.map((set) => forecastOfSet(parts, set, applied, new Prospects()));
 }
 
-function forecastOfSet(parts: ForecastParts, set: NodeSet, { content }: AsIfApplied, prospects: Prospects): RolloutForecast {
+function forecastOfSet(parts: ForecastParts, set: NodeSet, { content, windows }: AsIfApplied, prospects: Prospects): RolloutForecast {
   const { name } = set.metadata;
   const target = resolveSet(set, content);
   if (!target.ok) throw new Refused(refuse("PlanNotPossible", `NodeSet/${name}: ${target.message}`));
   const nodes = membersOf(parts, set).map((member) => forecastNode(parts, member, target, prospects));
   const strategy = resolveStrategy(set.spec.strategy, nodes.length);
-  return forecastOf({ nodeSet: name, revision: target.revision, nodes, strategy, warnings: warningsOf(parts, set) });
+  return forecastOf({ nodeSet: name, revision: target.revision, nodes, strategy, warnings: warningsOf(parts, set, windows) });
 }
 
 /** As the set's selector would have it: nodes that another set has stay there. */
@@ -88,9 +88,8 @@ function forecastNode({ catalog, fleet }: ForecastParts, member: Member, target:
   };
 }
 
-function warningsOf({ catalog, clock }: ForecastParts, set: NodeSet): string[] {
+function warningsOf({ catalog, clock }: ForecastParts, set: NodeSet, windows: AsIfApplied["windows"]): string[] {
   const { spec, metadata } = set;
-  const windows = new Map([...catalog.objects("MaintenanceWindow")].map(([name, { value }]) => [name, value]));
   const opening = openingOf(spec.strategy.windows ?? [], windows, clock.now());
   const waiting = waitsFor(set, catalog);
   const opensAt = opening.isOpen || opening.opensAtMs === undefined ? "" : `; it opens at ${new Date(opening.opensAtMs).toISOString()}`;
