@@ -16,6 +16,8 @@ import { JoinCredentials } from "./reconcile/join-credentials.ts";
 import { isUnfinished, type PlanEnding } from "./reconcile/journal-state.ts";
 import { ProgressThrottle } from "./reconcile/progress-throttle.ts";
 import { type ReconcileIntervals, ReconcileLoop } from "./reconcile/reconcile-loop.ts";
+import { Rungs } from "./reconcile/rungs.ts";
+import { Turns } from "./reconcile/turns.ts";
 import { type BeatContent, beatFlags, Heartbeats } from "./report/heartbeats.ts";
 import { Outbox } from "./report/outbox.ts";
 import { OutputRing } from "./report/output-ring.ts";
@@ -113,6 +115,7 @@ class RunningAgent {
   readonly #startCount: number;
   readonly #images: ImageInventoryTeller;
   readonly #factsBell: Bell;
+  readonly #rungs: Rungs;
   #refusedGeneration = 0;
   #clockOffsetMs: number | undefined;
 
@@ -127,17 +130,19 @@ class RunningAgent {
     this.#heartbeats = new Heartbeats({ nodeId, bus, clock }, () => this.#beatContent());
     this.#images = opened.images;
     this.#factsBell = opened.factsBell;
+    this.#rungs = opened.rungs;
     const onPass = async (stop: AbortSignal): Promise<void> => {
       this.#heartbeats.generationMayHaveChanged();
       const images = await this.#images.news(stop);
       if (images !== undefined) this.#note({ $case: "images", value: { images: [...images] } });
     };
-    this.#reconcile = new ReconcileLoop({ engine: opened.engine, clock, random, intervals, onPass });
+    this.#reconcile = new ReconcileLoop({ engine: opened.engine, turns: opened.turns, clock, random, intervals, onPass });
     const conversation = {
       sessions,
       engine: opened.engine,
       progress: opened.progress,
       credentials: opened.credentials,
+      rungs: opened.rungs,
       clock,
       log: log.child({ component: "session" }),
       hello: async () => this.#hello(),
@@ -192,6 +197,7 @@ class RunningAgent {
         { name: "heartbeats", run: (stop) => this.#heartbeats.run(stop) },
         { name: "outbox", run: (stop) => this.#outbox.run(stop) },
         { name: "facts", run: (stop) => this.#tellFacts(stop) },
+        { name: "rungs", run: (stop) => this.#rungs.run(stop) },
         { name: "reconcile", run: (stop) => this.#reconcile.run(stop) },
         { name: "conversations", run: (stop) => this.#conversations.run(stop) },
       ],
@@ -329,6 +335,19 @@ async function openState(parts: AgentParts) {
     failpoint,
     stepDeadlineMs: { ...defaultStepDeadlineMs, ...intervals?.stepDeadlineMs },
   });
+  const turns = new Turns(clock);
+  const rungs = await Rungs.open({
+    host,
+    clock,
+    state,
+    turns,
+    journal: () => engine.journal,
+    imagesStep: steps.images,
+    output: ring,
+    showProgress: (each) => progress.take(each),
+    isInChange: () => isInChange(engine),
+    log: log.child({ component: "rungs" }),
+  });
   const images = new ImageInventoryTeller(host, clock);
   tellAll = () => {
     engine.tellAll();
@@ -347,9 +366,18 @@ async function openState(parts: AgentParts) {
     credentials,
     images,
     factsBell,
+    turns,
+    rungs,
     startCount: await countStart(state),
     bootId: host.isLive ? await host.kernel.bootId() : "",
   };
+}
+
+/** A plan is applied, waits for its first try or a confirmation, or may have to be undone; one that failed and waits is not in change. */
+async function isInChange(engine: Engine): Promise<boolean> {
+  const { accepted } = engine.journal;
+  const isUnended = isUnfinished(accepted) && accepted.ending === undefined;
+  return engine.isApplying || isUnended || (await engine.msUntilUndo()) !== undefined;
 }
 
 function pairOf(plan: { readonly planEpoch: number; readonly generation: number } | undefined) {

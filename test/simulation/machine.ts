@@ -75,6 +75,8 @@ export function viewOf(
       enable: (unit, signal) => effect(20, "units.enable", unit, "", () => units.enable(unit, signal)),
       isActive: (unit, signal) => units.isActive(unit, signal),
       daemonReload: (signal) => units.daemonReload(signal),
+      canReboot: (signal) => units.canReboot(signal),
+      reboot: (signal) => effect(100, "units.reboot", "", "", () => units.reboot(signal)),
     },
     transientUnits: {
       start: (order, signal) => effect(50, "transientUnits.start", order.unit, "", () => transientUnits.start(order, signal)),
@@ -90,6 +92,8 @@ export function viewOf(
       listSandboxes: (signal) => containerd.listSandboxes(signal),
       removeSandbox: (id, signal) => effect(50, "containerd.removeSandbox", id, "", () => containerd.removeSandbox(id, signal)),
       findComplete: (digests, signal) => containerd.findComplete(digests, signal),
+      dropDamaged: (digests, onProgress, signal) =>
+        effect(100, "containerd.dropDamaged", digests.join(" "), "", () => containerd.dropDamaged(digests, onProgress, signal)),
       pull: (reference, onProgress, signal) => {
         const size = imageCatalog.find(({ digest }) => reference.endsWith(digest))?.size ?? 0;
         return effect(size / PULL_BYTES_PER_MS, "containerd.pull", reference, "", () => containerd.pull(reference, onProgress, signal));

@@ -29,6 +29,7 @@ export class FakeContainerd implements Containerd {
   readonly #archives: NonNullable<FakeContainerdOptions["archives"]>;
   readonly #images = new Map<string, ImageRecord>();
   readonly #content = new Map<string, number>();
+  readonly #damaged = new Set<string>();
   readonly #sandboxes = new Map<string, PodSandbox>();
   #version: string;
   #criProblem: string | undefined;
@@ -47,6 +48,11 @@ export class FakeContainerd implements Containerd {
   /** By the test's hand: CRI answers not ready with this message; undefined: ready again. */
   breakCri(message: string | undefined): void {
     this.#criProblem = message;
+  }
+
+  /** By the test's hand: what the disk did to the content of that image. */
+  damage(digest: string): void {
+    this.#damaged.add(digest);
   }
 
   setVersion(version: string): void {
@@ -146,6 +152,22 @@ export class FakeContainerd implements Containerd {
   async findComplete(digests: readonly string[], signal: AbortSignal): Promise<ReadonlySet<string>> {
     this.#assertAnswers(signal);
     return new Set(digests.filter((digest) => this.#content.has(digest)));
+  }
+
+  async dropDamaged(
+    digests: readonly string[],
+    onProgress: (progress: TransferProgress) => void,
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
+    this.#assertAnswers(signal);
+    onProgress({ doneBytes: 1, totalBytes: 1 });
+    const dropped = digests.filter((digest) => this.#damaged.has(digest) && this.#content.has(digest));
+    for (const digest of dropped) {
+      this.#effects.record("containerd.dropDamaged", digest);
+      this.#content.delete(digest);
+      this.#damaged.delete(digest);
+    }
+    return dropped;
   }
 
   /** By the test's hand. */

@@ -4,6 +4,8 @@ import type { EffectLog } from "./effect-log.ts";
 
 export class FakeUnits implements Units {
   readonly #effects: EffectLog;
+  /** By the test's hand: false where systemd does not run. */
+  canRebootNow = true;
   readonly #active: Set<string>;
   readonly #onRestart: (unit: string) => void;
 
@@ -42,6 +44,17 @@ export class FakeUnits implements Units {
     signal.throwIfAborted();
     this.#effects.assertAlive();
     return this.#active.has(unit);
+  }
+
+  async canReboot(signal: AbortSignal): Promise<boolean> {
+    signal.throwIfAborted();
+    this.#effects.assertAlive();
+    return this.canRebootNow;
+  }
+
+  async reboot(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    this.#effects.record("units.reboot", "");
   }
 
   async daemonReload(signal: AbortSignal): Promise<void> {

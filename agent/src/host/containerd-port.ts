@@ -57,6 +57,15 @@ export interface Containerd {
   putImage(name: string, digest: string, labels: Readonly<Record<string, string | undefined>>, signal: AbortSignal): Promise<void>;
   /** Of these manifest or index digests: those whose blobs for this platform are all in the content store, and unpacked. */
   findComplete(digests: readonly string[], signal: AbortSignal): Promise<ReadonlySet<string>>;
+  /**
+   * Reads what the content store has of these images, and removes the blobs that are not what their digest says, so that a pull brings
+   * them anew. What a damaged document names is found only once that is back: ask again. @returns digests of what was removed
+   */
+  dropDamaged(
+    digests: readonly string[],
+    onProgress: (progress: TransferProgress) => void,
+    signal: AbortSignal,
+  ): Promise<readonly string[]>;
   /** Through CRI; also those that do not run. */
   listSandboxes(signal: AbortSignal): Promise<readonly PodSandbox[]>;
   /** Through CRI, with the containers in it; takes its network down. No error when absent. */

@@ -113,4 +113,8 @@ export interface Units {
   /** False when it does not run, or there is no such unit. @throws when systemd gives no answer: that tells nothing of the unit */
   isActive(unit: string, signal: AbortSignal): Promise<boolean>;
   daemonReload(signal: AbortSignal): Promise<void>;
+  /** Whether systemd is there to do it. */
+  canReboot(signal: AbortSignal): Promise<boolean>;
+  /** Resolves when it is begun: everything is stopped, this program too. */
+  reboot(signal: AbortSignal): Promise<void>;
 }

@@ -27,7 +27,7 @@ export function imageHost(root: string): Host {
     files,
     kernel: refusing<Kernel>("the kernel", ["readSysctl", "writeSysctl", "isMountPoint", "bootId", "uptimeMs"]),
     commands: refusing<Commands>("running a command", ["run", "find"]),
-    units: refusing<Units>("systemd", ["restart", "stop", "enable", "isActive", "daemonReload"]),
+    units: refusing<Units>("systemd", ["restart", "stop", "enable", "isActive", "daemonReload", "canReboot", "reboot"]),
     transientUnits: refusing<TransientUnits>("systemd", ["start", "status", "collect"]),
     containerd: {
       ...refusing<Containerd>("containerd", [
@@ -40,6 +40,7 @@ export function imageHost(root: string): Host {
         "importArchive",
         "putImage",
         "findComplete",
+        "dropDamaged",
         "listSandboxes",
         "removeSandbox",
       ]),

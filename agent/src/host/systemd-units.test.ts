@@ -26,6 +26,21 @@ describe("systemd's units", () => {
     ]);
   });
 
+  it("reboot without waiting, and only where systemd knows how", async () => {
+    const effects = new EffectLog();
+    let stdout = "loaded\n";
+    const units = new SystemdUnits(new FakeCommands(effects, { "/bin/systemctl": () => ({ stdout }) }));
+    expect(await units.canReboot(never)).toBe(true);
+    await units.reboot(never);
+    stdout = "Id=.service\nMainPID=0\nActiveState=inactive\n";
+    expect(await units.canReboot(never)).toBe(false);
+    expect(effects.of("commands.run").map((effect) => effect.target)).toEqual([
+      "/bin/systemctl show --property=LoadState --value reboot.target",
+      "/bin/systemctl reboot --no-block",
+      "/bin/systemctl show --property=LoadState --value reboot.target",
+    ]);
+  });
+
   it("do not call a unit inactive when systemd gave no answer", async () => {
     for (const answer of [
       { exitCode: 1, stderr: "Failed to connect to bus" },

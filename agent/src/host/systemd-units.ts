@@ -49,6 +49,15 @@ export class SystemdUnits implements Units {
     await this.#must(["daemon-reload"], RESTART_TIMEOUT_MS, signal);
   }
 
+  async canReboot(signal: AbortSignal): Promise<boolean> {
+    const { exitCode, stdout } = await this.#run(["show", "--property=LoadState", "--value", "reboot.target"], ASK_TIMEOUT_MS, signal);
+    return exitCode === 0 && stdout.trim() === "loaded";
+  }
+
+  async reboot(signal: AbortSignal): Promise<void> {
+    await this.#must(["reboot", "--no-block"], ASK_TIMEOUT_MS, signal);
+  }
+
   async #must(args: readonly string[], timeoutMs: number, signal: AbortSignal): Promise<void> {
     const result = await this.#run(args, timeoutMs, signal);
     if (result.exitCode !== 0) throw failed(args, timeoutMs, result);

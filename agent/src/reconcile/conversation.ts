@@ -1,12 +1,13 @@
 /** One session with the coordinator: Hello, instructions as they come, Idle when there is nothing more to do. */
 import { type Clock, DeadlineExceeded, type Log, withDeadline } from "@drover/lifecycle";
-import type { CollectLogs, ConverseRequest, ConverseResponse, Hello, JoinCredentialRequest, Progress } from "@drover/proto";
+import type { CollectLogs, ConverseRequest, ConverseResponse, Hello, JoinCredentialRequest, Progress, RunRung } from "@drover/proto";
 import type { Conversation, Sessions } from "../ports.ts";
 import type { Engine } from "./engine.ts";
 import { boundedChanges } from "./events.ts";
 import type { JoinCredentials } from "./join-credentials.ts";
 import { isUnfinished, type Pair } from "./journal-state.ts";
 import type { ProgressThrottle } from "./progress-throttle.ts";
+import type { Rungs } from "./rungs.ts";
 
 export interface ConversationParts {
   readonly sessions: Sessions;
@@ -15,6 +16,7 @@ export interface ConversationParts {
   readonly readOutput: (step: string, offset: number, maxBytes: number) => { offset: number; bytes: Buffer; isLast: boolean } | undefined;
   readonly progress: ProgressThrottle;
   readonly credentials: JoinCredentials;
+  readonly rungs: Pick<Rungs, "ask">;
   readonly clock: Clock;
   readonly log: Log;
   /** A plan was accepted or cancelled. */
@@ -122,12 +124,12 @@ export class LiveConversation {
         return this.#parts.wakeReconcile();
       case "joinCredential":
         return this.#parts.credentials.take(body.value);
-      // Said at once: whoever asks would wait for as long as a rung may take.
       case "runRung": {
-        const { requestId } = body.value;
-        const message = "this agent carries out no rungs";
-        return this.#send({ $case: "rungResult", value: { requestId, done: false, reason: "Unsupported", message } });
+        const request = body.value;
+        void this.#whileAnswering(() => this.#runRung(request)).catch(() => undefined);
+        return;
       }
+      // Said at once: whoever asks would wait for as long as gathering may take.
       case "collectEvidence": {
         const { requestId } = body.value;
         const nothing = { requestId, offset: 0, chunk: Buffer.alloc(0), last: true, reason: "Unsupported" };
@@ -191,6 +193,16 @@ export class LiveConversation {
       if (!(error instanceof DeadlineExceeded)) throw error;
       const { message } = error;
       await this.#send({ $case: "dryRunResult", value: { requestId, steps: [], reason: "DeadlineExceeded", message } });
+    }
+  }
+
+  async #runRung(request: RunRung): Promise<void> {
+    const { requestId } = request;
+    try {
+      await this.#parts.rungs.ask(request, (end) => this.#send({ $case: "rungResult", value: { requestId, ...end } }));
+    } catch (error) {
+      this.#parts.log.warn({ requestId, err: error }, "a rung was not answered");
+      throw error;
     }
   }
 

@@ -2,6 +2,7 @@
 import { type Clock, jittered, type Random } from "@drover/lifecycle";
 import { Bell } from "./bell.ts";
 import type { Engine } from "./engine.ts";
+import type { Turns } from "./turns.ts";
 import { isUnfinished } from "./journal-state.ts";
 
 export interface ReconcileIntervals {
@@ -15,6 +16,8 @@ export interface ReconcileParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly intervals: ReconcileIntervals;
+  /** Rungs take theirs between passes; an undo waits for nobody, and no rung is begun while one may be due. */
+  readonly turns: Turns;
   /** Called when a pass has ended. */
   readonly onPass: (signal: AbortSignal) => Promise<void>;
 }
@@ -41,7 +44,7 @@ export class ReconcileLoop {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { engine, clock, onPass } = this.#parts;
+    const { engine, clock, turns, onPass } = this.#parts;
     while (!signal.aborted) {
       const nowMs = clock.monotonicMs();
       const leftMs = await engine.msUntilUndo();
@@ -52,11 +55,11 @@ export class ReconcileLoop {
         this.#planRetry();
         await onPass(signal);
       } else if ((leftMs === undefined || leftMs > 0) && !isHeld && this.#isApplyDue(nowMs)) {
-        await engine.apply(signal);
+        await turns.hold(signal, () => engine.apply(signal));
         this.#planRetry();
         await onPass(signal);
       } else if (nowMs >= this.#scanAtMs) {
-        await engine.scan(signal);
+        await turns.hold(signal, () => engine.scan(signal));
         this.#scanAtMs = clock.monotonicMs() + jittered(this.#parts.random, this.#parts.intervals.driftScanMs, 0.2);
         await onPass(signal);
       } else {

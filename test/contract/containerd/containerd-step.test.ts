@@ -48,6 +48,8 @@ function machine() {
       enable: () => Promise.resolve(),
       isActive: () => Promise.resolve(true),
       daemonReload: () => Promise.resolve(),
+      canReboot: () => Promise.resolve(false),
+      reboot: () => Promise.reject(new Error("no step reboots")),
     },
     containerd: client,
   };

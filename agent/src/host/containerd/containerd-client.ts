@@ -11,6 +11,7 @@ import {
 } from "../containerd-port.ts";
 import { Connection } from "./connection.ts";
 import { ContentStore } from "./content-store.ts";
+import { dropDamaged } from "./damaged-content.ts";
 import { type Image, ImagesService } from "./gen/containerd/services/images.ts";
 import { NamespacesService } from "./gen/containerd/services/namespaces.ts";
 import { VersionService } from "./gen/containerd/services/version.ts";
@@ -126,6 +127,21 @@ export class ContainerdClient implements Containerd {
   async findComplete(digests: readonly string[], signal: AbortSignal): Promise<ReadonlySet<string>> {
     if (digests.length === 0) return new Set();
     return this.#contents.findComplete(digests, await this.#snapshotter(signal), { signal });
+  }
+
+  async dropDamaged(
+    digests: readonly string[],
+    onProgress: (progress: TransferProgress) => void,
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
+    const parts = {
+      connection: this.#connection,
+      content: this.#content,
+      platform: this.#platform,
+      random: this.#random,
+      snapshotter: await this.#snapshotter(signal),
+    };
+    return dropDamaged(parts, digests, onProgress, signal);
   }
 
   async listSandboxes(signal: AbortSignal): Promise<readonly PodSandbox[]> {

@@ -135,6 +135,10 @@ export interface AbortRequest {
   ref: string;
 }
 
+export interface DeleteContentRequest {
+  digest: string;
+}
+
 function createBaseEmpty(): Empty {
   return {};
 }
@@ -1432,6 +1436,61 @@ export const AbortRequest: MessageFns<AbortRequest> = {
   },
 };
 
+function createBaseDeleteContentRequest(): DeleteContentRequest {
+  return { digest: "" };
+}
+
+export const DeleteContentRequest: MessageFns<DeleteContentRequest> = {
+  encode(message: DeleteContentRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.digest !== "") {
+      writer.uint32(10).string(message.digest);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteContentRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteContentRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.digest = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DeleteContentRequest>): DeleteContentRequest {
+    return DeleteContentRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DeleteContentRequest>): DeleteContentRequest {
+    const message = createBaseDeleteContentRequest();
+    message.digest = object.digest ?? "";
+    return message;
+  },
+};
+
 export type ContentService = typeof ContentService;
 export const ContentService = {
   info: {
@@ -1499,6 +1558,15 @@ export const ContentService = {
     responseSerialize: (value: Empty): Buffer => Buffer.from(Empty.encode(value).finish()),
     responseDeserialize: (value: Buffer): Empty => Empty.decode(value),
   },
+  delete: {
+    path: "/containerd.services.content.v1.Content/Delete" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DeleteContentRequest): Buffer => Buffer.from(DeleteContentRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeleteContentRequest => DeleteContentRequest.decode(value),
+    responseSerialize: (value: Empty): Buffer => Buffer.from(Empty.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Empty => Empty.decode(value),
+  },
 } as const;
 
 export interface ContentServer extends UntypedServiceImplementation {
@@ -1509,6 +1577,7 @@ export interface ContentServer extends UntypedServiceImplementation {
   listStatuses: handleUnaryCall<ListStatusesRequest, ListStatusesResponse>;
   write: handleBidiStreamingCall<WriteContentRequest, WriteContentResponse>;
   abort: handleUnaryCall<AbortRequest, Empty>;
+  delete: handleUnaryCall<DeleteContentRequest, Empty>;
 }
 
 export interface ContentClient extends Client {
@@ -1580,6 +1649,21 @@ export interface ContentClient extends Client {
   ): ClientUnaryCall;
   abort(
     request: AbortRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Empty) => void,
+  ): ClientUnaryCall;
+  delete(
+    request: DeleteContentRequest,
+    callback: (error: ServiceError | null, response: Empty) => void,
+  ): ClientUnaryCall;
+  delete(
+    request: DeleteContentRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Empty) => void,
+  ): ClientUnaryCall;
+  delete(
+    request: DeleteContentRequest,
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Empty) => void,
