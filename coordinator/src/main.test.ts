@@ -273,7 +273,7 @@ describe("the process drover-coordinator", () => {
 
   it("audits what it refuses and what it does, in the same log", async () => {
     expect(codeOf(await call(admin, "applyObject", json(good)))).toBe("OK");
-    const { response } = await call(admin, "listAudit", { limit: 200, actor: "" });
+    const { response } = await call(admin, "listAudit", { limit: 200, actor: "", target: "" });
     const records = response["records"] as { actor: string; action: string; outcome: string }[];
     expect(records).toContainEqual(expect.objectContaining({ actor: "operator:victor", action: "PermissionDenied", outcome: "refused" }));
     expect(records).toContainEqual(expect.objectContaining({ actor: "operator:alice", action: "ApplyObject", outcome: "refused" }));

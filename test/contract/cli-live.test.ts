@@ -414,7 +414,7 @@ describe("delete and completion", () => {
 
   it("writes completion scripts that shells can read", async () => {
     const [bash, zsh, fish] = await Promise.all(["bash", "zsh", "fish"].map((shell) => site.mustDrover(["completion", shell])));
-    const sourced = await site.bed.run("bash", ["-c", 'eval "$(cat)"; complete -p drover'], { input: bash! });
+    const sourced = await site.bed.run("bash", ["--norc", "-c", 'eval "$(cat)"; complete -p drover'], { input: bash! });
     expect(sourced).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("drover") as string, stderr: "" });
     expect(zsh).toContain("compdef");
     expect(fish).toContain("complete -c drover");

@@ -76,7 +76,8 @@ describe("a drain", () => {
     expect(asked - firstMinute).toBeGreaterThan(4);
     api.held.clear();
     await clock.advance(20 * SECOND);
-    expect(api.evictions).toEqual(["default/other", "default/web-1", "default/web-2"]);
+    // Which of the two is asked for first is left to chance.
+    expect([...api.evictions].sort()).toEqual(["default/other", "default/web-1", "default/web-2"]);
     await settle();
     expect(await fixture.record()).toMatchObject({ phase: "drained" });
   });
