@@ -1,3 +1,4 @@
+import { gunzipSync } from "node:zlib";
 import { seededRandom, silentLog, VirtualClock } from "@drover/lifecycle";
 import { type Budget, ConverseRequest, type ConverseResponse, Facts, Heartbeat, Impact, Plan, ReportBatch, ToNode } from "@drover/proto";
 import { describe, expect, it } from "vitest";
@@ -316,6 +317,33 @@ describe("an agent", () => {
       { value: { requestId: "d", steps: [{ step: "sysctl", changes: [{ path: "vm.swappiness", from: "1", to: "9" }] }] } },
       { $case: "idle" },
     ]);
+    await world.stop();
+  });
+
+  it("carries out a rung and gives its evidence in chunks, and is idle only after both", async () => {
+    const world = new World();
+    world.desired = planOf(1);
+    world.start();
+    await world.clock.advance(20_000);
+    world.instructions = [
+      { $case: "runRung", value: { requestId: "r", rung: { $case: "restartUnits", value: { units: ["kubelet.service"] } } } },
+      { $case: "collectEvidence", value: { requestId: "e", maxBytes: 1_000_000 } },
+    ];
+    world.wake(0, { sessionWanted: true });
+    world.said.length = 0;
+    // The archive is compressed beside the virtual clock.
+    while (!saidKinds(world).includes("idle")) {
+      await world.clock.advance(1_000);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const told = world.said.flatMap(({ body }) => (body?.$case === "rungResult" ? [body.value] : []));
+    expect(told).toEqual([{ requestId: "r", done: true, reason: "", message: "restarted and active: kubelet.service" }]);
+    const chunks = world.said.flatMap(({ body }) => (body?.$case === "evidenceChunk" ? [body.value] : []));
+    expect(chunks.map(({ last, reason }) => [last, reason])).toEqual([...chunks.slice(1).map(() => [false, ""]), [true, ""]]);
+    const archive = gunzipSync(Buffer.concat(chunks.map(({ chunk }) => chunk))).toString("latin1");
+    expect(archive).toContain("vm.swappiness = 1");
+    expect(saidKinds(world).at(-1)).toBe("idle");
+    expect(saidKinds(world).filter((kind) => kind === "idle")).toHaveLength(1);
     await world.stop();
   });
 

@@ -1,6 +1,7 @@
 /** One agent: its parts put together. What starts it (configuration, identity, sockets) is main.ts's. */
 import { type Clock, type Log, type Random, runGroup } from "@drover/lifecycle";
 import { type Facts, Hello, type StepKind, ToNode } from "@drover/proto";
+import { gatherEvidence } from "./evidence/gather-evidence.ts";
 import type { Host } from "./host/host.ts";
 import type { AgentBus, Sessions, StateDirectory } from "./ports.ts";
 import { LiveConversation } from "./reconcile/conversation.ts";
@@ -143,6 +144,7 @@ class RunningAgent {
       progress: opened.progress,
       credentials: opened.credentials,
       rungs: opened.rungs,
+      evidence: (maxBytes: number, signal: AbortSignal) => this.#gatherEvidence(opened.ring, maxBytes, signal),
       clock,
       log: log.child({ component: "session" }),
       hello: async () => this.#hello(),
@@ -272,6 +274,21 @@ class RunningAgent {
       outboxEpoch: this.#outbox.epoch,
       processId: this.#parts.processId,
     });
+  }
+
+  #gatherEvidence(ring: OutputRing, maxBytes: number, signal: AbortSignal): Promise<Buffer> {
+    const { nodeId, agentVersion, host, clock } = this.#parts;
+    const source = {
+      host,
+      clock,
+      about: { nodeId, agentVersion, bootId: this.#bootId, startCount: this.#startCount },
+      conditions: this.#engine.conditions,
+      journal: this.#engine.journal,
+      enforcedPlan: this.enforcedPlan(),
+      dryRun: (plan: Uint8Array, ended: AbortSignal) => this.#engine.dryRun(plan, ended),
+      readOutput: (step: string) => ring.read(step, 0, Infinity)?.bytes,
+    };
+    return gatherEvidence(source, maxBytes, signal);
   }
 
   #beatContent(): BeatContent {

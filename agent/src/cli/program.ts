@@ -62,6 +62,11 @@ export async function runProgram(args: readonly string[], around: Surroundings):
     .action((options: ConfigOption & { output: string }) =>
       ends(import("./doctor-command.ts").then(({ doctor }) => doctor(options, around))),
     );
+  command("support", "write an archive for whoever helps: logs, conditions, what differs from the plan; without secrets")
+    .option("--out <file>", "where to; there must be no such file yet (default: drover-support-<time>.tar.gz in this directory)")
+    .action((options: ConfigOption & { out?: string }) =>
+      ends(import("./support-command.ts").then(({ support }) => support(options, around))),
+    );
   command("preseed", "at a boot, before anything reads them: put back files whose change was not confirmed").action(
     (options: ConfigOption) => ends(import("./preseed-command.ts").then(({ preseedCommand }) => preseedCommand(options, around))),
   );

@@ -1,6 +1,15 @@
 /** One session with the coordinator: Hello, instructions as they come, Idle when there is nothing more to do. */
 import { type Clock, DeadlineExceeded, type Log, withDeadline } from "@drover/lifecycle";
-import type { CollectLogs, ConverseRequest, ConverseResponse, Hello, JoinCredentialRequest, Progress, RunRung } from "@drover/proto";
+import type {
+  CollectEvidence,
+  CollectLogs,
+  ConverseRequest,
+  ConverseResponse,
+  Hello,
+  JoinCredentialRequest,
+  Progress,
+  RunRung,
+} from "@drover/proto";
 import type { Conversation, Sessions } from "../ports.ts";
 import type { Engine } from "./engine.ts";
 import { boundedChanges } from "./events.ts";
@@ -17,6 +26,8 @@ export interface ConversationParts {
   readonly progress: ProgressThrottle;
   readonly credentials: JoinCredentials;
   readonly rungs: Pick<Rungs, "ask">;
+  /** A gzipped tar archive of at most that many bytes, without secrets. */
+  readonly evidence: (maxBytes: number, signal: AbortSignal) => Promise<Buffer>;
   readonly clock: Clock;
   readonly log: Log;
   /** A plan was accepted or cancelled. */
@@ -129,11 +140,10 @@ export class LiveConversation {
         void this.#whileAnswering(() => this.#runRung(request)).catch(() => undefined);
         return;
       }
-      // Said at once: whoever asks would wait for as long as gathering may take.
       case "collectEvidence": {
-        const { requestId } = body.value;
-        const nothing = { requestId, offset: 0, chunk: Buffer.alloc(0), last: true, reason: "Unsupported" };
-        return this.#send({ $case: "evidenceChunk", value: nothing });
+        const wanted = body.value;
+        void this.#whileAnswering(() => this.#sendEvidence(wanted)).catch(() => undefined);
+        return;
       }
       case undefined:
         return;
@@ -193,6 +203,24 @@ export class LiveConversation {
       if (!(error instanceof DeadlineExceeded)) throw error;
       const { message } = error;
       await this.#send({ $case: "dryRunResult", value: { requestId, steps: [], reason: "DeadlineExceeded", message } });
+    }
+  }
+
+  async #sendEvidence({ requestId, maxBytes }: CollectEvidence): Promise<void> {
+    const limit = Math.min(maxBytes === 0 ? MAX_COLLECTED_BYTES : maxBytes, MAX_COLLECTED_BYTES);
+    let bundle: Buffer;
+    try {
+      bundle = await this.#parts.evidence(limit, this.#stop.signal);
+    } catch (error) {
+      if (this.#stop.signal.aborted) throw error;
+      this.#parts.log.error({ requestId, err: error }, "evidence could not be gathered");
+      const nothing = { requestId, offset: 0, chunk: Buffer.alloc(0), last: true, reason: "GatheringFailed" };
+      return this.#send({ $case: "evidenceChunk", value: nothing });
+    }
+    for (let offset = 0; offset < bundle.length; offset += CHUNK_BYTES) {
+      const chunk = bundle.subarray(offset, offset + CHUNK_BYTES);
+      const last = offset + chunk.length === bundle.length;
+      await this.#send({ $case: "evidenceChunk", value: { requestId, offset, chunk, last, reason: "" } });
     }
   }
 
