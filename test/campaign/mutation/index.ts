@@ -6,7 +6,7 @@ import type { Campaign } from "../campaign.ts";
 import { equivalentFaults } from "./equivalent-faults.ts";
 import { type Fault, faultsIn, planted } from "./faults.ts";
 import { type Subject, subjects } from "./subjects.ts";
-import { checkout, openWorkshop, type Workshop } from "./workshop.ts";
+import { openWorkshop, type Workshop } from "./workshop.ts";
 
 const WORKSHOPS = 3;
 const WANTED_SHARE = 0.9;
@@ -21,12 +21,16 @@ export const mutationCampaign: Campaign = {
   summary: "one fault at a time planted in decide(), its waves and budgets, health and cells: the tests find at least 90 of 100",
   fullCount: 300,
   async run({ count, seed, say }) {
-    const all = await allFaults();
-    const chosen = sample(all, count, seed);
     const survivors: Planted[] = [];
-    const workshops = await Promise.all(Array.from({ length: WORKSHOPS }, () => openWorkshop()));
+    const first = await openWorkshop();
+    const workshops = [first];
+    let all: readonly Planted[] = [];
+    let chosen: readonly Planted[] = [];
     try {
-      await requireSound(workshops[0]!, chosen);
+      all = await allFaults(first.top);
+      chosen = sample(all, count, seed);
+      while (workshops.length < WORKSHOPS) workshops.push(await openWorkshop(first.top));
+      await requireSound(first, chosen);
       const rest = [...chosen];
       await Promise.all(
         workshops.map(async (workshop) => {
@@ -53,16 +57,16 @@ export const mutationCampaign: Campaign = {
 
 /** Without a fault all tests pass there: or every fault would count as found. */
 async function requireSound(workshop: Workshop, chosen: readonly Planted[]): Promise<void> {
-  const tests = [...new Set(chosen.flatMap((each) => each.tests))];
+  const tests = [...new Set(chosen.flatMap((each) => each.tests.flat()))];
   const { file, source } = chosen[0]!;
-  const { passed, said } = await workshop.tryWith(file, source, tests);
+  const { passed, said } = await workshop.tryWith(file, source, [tests]);
   if (!passed) throw new Error(`without any fault the tests fail already:\n${said.slice(-4_000)}`);
 }
 
-async function allFaults(): Promise<readonly Planted[]> {
+async function allFaults(top: string): Promise<readonly Planted[]> {
   const perSubject = await Promise.all(
-    (await subjects()).map(async (subject) => {
-      const source = await readFile(join(checkout, subject.file), "utf8");
+    (await subjects(top)).map(async (subject) => {
+      const source = await readFile(join(top, subject.file), "utf8");
       return faultsIn(source).map((fault) => ({ ...subject, source, fault }));
     }),
   );

@@ -1,42 +1,58 @@
-/** A copy of the coordinator's sources outside the checkout, where a fault is planted and the tests are run; the checkout is only read. */
+/** A copy of the coordinator's sources and of what it imports of ours, outside the checkout: a fault is planted and the tests are run there. */
 import { execFile } from "node:child_process";
-import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-export const checkout = fileURLToPath(new URL("../../..", import.meta.url));
+const checkout = fileURLToPath(new URL("../../..", import.meta.url));
 const TEST_DEADLINE_MS = 120_000;
+const COPIED = ["coordinator", "api", "lifecycle", "proto"];
 
 /** Fewer runs per property than in the checkout: a fault must show soon. */
 const PROPERTY_RUNS = "60";
 
 const CONFIG = `export default {
   cacheDir: "./.vite",
-  test: { include: ["coordinator/src/**/*.test.ts"], pool: "threads", isolate: false, testTimeout: 20_000, maxWorkers: 1 },
+  test: { include: ["coordinator/src/**/*.test.ts"], pool: "threads", isolate: false, testTimeout: 60_000, maxWorkers: 1 },
 };
 `;
 
 export interface Workshop {
-  /** Puts the text in the file's place, runs the tests, and puts the file back. @returns whether all passed, and what was said */
-  tryWith(file: string, text: string, tests: readonly string[]): Promise<{ readonly passed: boolean; readonly said: string }>;
+  readonly top: string;
+  /**
+   * Puts the text in the file's place, runs the tests, and puts the file back.
+   * @param stages filters of test files; those of a later stage run when all of the earlier have passed
+   * @returns whether all passed, and what was said
+   */
+  tryWith(file: string, text: string, stages: readonly (readonly string[])[]): Promise<{ readonly passed: boolean; readonly said: string }>;
   close(): Promise<void>;
 }
 
-export async function openWorkshop(): Promise<Workshop> {
+/** @param from copied; the checkout is read once, for all others are copies of the first: what changes in it meanwhile is not judged */
+export async function openWorkshop(from: string = checkout): Promise<Workshop> {
   const top = await mkdtemp(join(tmpdir(), "drover-mutation-"));
-  await mkdir(join(top, "coordinator"));
-  await cp(join(checkout, "coordinator/src"), join(top, "coordinator/src"), { recursive: true });
-  await cp(join(checkout, "coordinator/package.json"), join(top, "coordinator/package.json"));
-  await cp(join(checkout, "package.json"), join(top, "package.json"));
-  await symlink(join(checkout, "node_modules"), join(top, "node_modules"));
+  const modules = join(top, "node_modules");
+  await mkdir(join(modules, "@drover"), { recursive: true });
+  for (const part of COPIED) {
+    const isOurs = (path: string): boolean => !path.includes("/node_modules");
+    await cp(join(from, part), join(top, part), { recursive: true, filter: (path) => isOurs(path.slice(from.length)) });
+    await symlink(join("../..", part), join(modules, "@drover", part));
+  }
+  await cp(join(from, "package.json"), join(top, "package.json"));
+  for (const name of await readdir(join(checkout, "node_modules"))) {
+    if (name !== "@drover" && !name.startsWith(".")) await symlink(join(checkout, "node_modules", name), join(modules, name));
+  }
   await writeFile(join(top, "vitest.config.mjs"), CONFIG);
   return {
-    tryWith: async (file, text, tests) => {
+    top,
+    tryWith: async (file, text, stages) => {
       const original = await readFile(join(top, file));
       await writeFile(join(top, file), text);
       try {
-        return await runTests(top, tests);
+        let result = { passed: true, said: "" };
+        for (const tests of stages) if (result.passed) result = await runTests(top, tests);
+        return result;
       } finally {
         await writeFile(join(top, file), original);
       }
