@@ -2,7 +2,8 @@
  * Carries decisions out: reads, asks decide(), commits with the revisions it read, and only then hints at the nodes. Woken by the fleet, by the
  * store and by time; a pass that is cut short, doubled or late changes nothing, because the next one starts from what is stored.
  */
-import { canonicalJson, DEFAULT_CONFIRM_DEADLINE, type NodeSet, parseDurationMs, type Rollout } from "@drover/api";
+import { isDeepStrictEqual } from "node:util";
+import { DEFAULT_CONFIRM_DEADLINE, type NodeSet, parseDurationMs, type Rollout } from "@drover/api";
 import { type Clock, type Log, sleep, withDeadline } from "@drover/lifecycle";
 import { JOINED } from "../cluster/planned-join.ts";
 import { type DesiredMaking, makeDesired } from "../dispatch/desired.ts";
@@ -277,7 +278,7 @@ export class RolloutController {
     if (isCut) this.look();
     const desired = (): DesiredNode[] => members.flatMap(({ nodeId }) => catalog.desired.get(nodeId)?.value ?? []);
     const status = statusOf(rollout, decisions, now, () => paceOf(rollout.metadata.name, desired()));
-    if (operations.length === 0 && canonicalJson(status) === canonicalJson(rollout.status)) return;
+    if (operations.length === 0 && isDeepStrictEqual(status, rollout.status)) return;
     if (!(await this.#write([...operations, this.#put(rollout, status)]))) return;
     for (const each of moved) {
       const { nodeId, generation, revision } = each;
@@ -291,7 +292,7 @@ export class RolloutController {
 
   async #standStill(rollout: Rollout, message: string): Promise<void> {
     const status = { ...rollout.status!, phase: "Stopped" as const, reason: "RestoredFromBackup", message };
-    if (canonicalJson(status) !== canonicalJson(rollout.status)) await this.#write([this.#put(rollout, status)]);
+    if (!isDeepStrictEqual(status, rollout.status)) await this.#write([this.#put(rollout, status)]);
   }
 
   #put(rollout: Rollout, status: Rollout["status"]): StoreOperation {
