@@ -62,8 +62,7 @@ export function createRolloutCalls(parts: RolloutCallsParts): RolloutCalls {
         if (verb === "undo") return undo(parts, name, actor);
         return changeSpec(catalog, name, (rollout) => {
           const nodes = members.current().membersOf.get(rollout.spec.nodeSet)?.length ?? 0;
-          const role = catalog.operators.get(actor.replace(/^operator:/, ""))?.value.role;
-          return specChanges[verb]({ rollout, confirmedNodes, nodes, role, nowMs: clock.now() });
+          return specChanges[verb]({ rollout, confirmedNodes, nodes, nowMs: clock.now() });
         });
       });
       return { object: seen(parts, changed.name), started: changed.started ?? "" };

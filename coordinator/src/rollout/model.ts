@@ -10,7 +10,7 @@ export interface RolloutInput {
   readonly strategy: ResolvedStrategy;
   readonly isPaused: boolean;
   readonly isAborted: boolean;
-  /** Waves up to this one, counted from 1, are neither soaked nor approved; 0: none. */
+  /** Waves up to this one, counted from 1, are not soaked; 0: none. Never stands in for an approval. */
   readonly promotedWave: number;
   /** Approved digest by wave, counted from 1. An approval holds while approvalDigest() of the wave is still that. */
   readonly approvals: ReadonlyMap<number, string>;

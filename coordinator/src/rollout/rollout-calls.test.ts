@@ -8,7 +8,7 @@ import { planApply } from "../resources/apply.ts";
 import { MembershipIndex } from "../resources/membership-index.ts";
 import type { Seen } from "../resources/view.ts";
 import { keys } from "../store/keys.ts";
-import { putJson, readJson } from "../store/values.ts";
+import { readJson } from "../store/values.ts";
 import { profileOf, RolloutSite, type Side, swappiness } from "./controller-fixture.ts";
 import { createRolloutCalls } from "./create-rollout-calls.ts";
 import type { RolloutCalls } from "./rollout-calls.ts";
@@ -228,12 +228,10 @@ describe("promote, abort and retry", () => {
     expect(rolloutObject("web-1").spec.promotedWave).toBe(1);
     await site.until("wave 2 waits", () => site.rollout("web-1").waves?.[1]?.phase === "AwaitingApproval");
     expect(await refusal(control(PROMOTE, "web-1"))).toMatchObject({
-      reason: "RoleTooLow",
+      reason: "NotReady",
       message: expect.stringContaining("drover rollout approve web-1 --wave 2") as string,
     });
-    await site.commit([putJson(keys.operator("ann"), { name: "ann", role: "admin" })]);
-    await control(PROMOTE, "web-1");
-    await carryOut("web-1", "enforced", ["b"]);
+    expect(rolloutObject("web-1").spec.promotedWave).toBe(1);
   });
 
   it("abort is for good, and names what can follow", async () => {

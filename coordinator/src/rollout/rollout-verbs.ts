@@ -1,7 +1,6 @@
 /** pause, resume, promote, abort and retry as changes of a Rollout's spec, or why they cannot be. Pure. */
 import type { Rollout } from "@drover/api";
 import { type ControlRolloutRequest, RolloutVerb } from "@drover/proto";
-import type { Role } from "../records.ts";
 import { type Refusal, refuse } from "../refusal.ts";
 import { timestamp } from "../resources/node-status.ts";
 
@@ -21,8 +20,6 @@ export interface Asking {
   readonly confirmedNodes: ControlRolloutRequest["confirmedNodes"];
   /** Nodes of the set now. */
   readonly nodes: number;
-  /** Of who asks; undefined: of nobody on record. */
-  readonly role: Role | undefined;
   readonly nowMs: number;
 }
 
@@ -81,7 +78,7 @@ function resume({ rollout, confirmedNodes, nodes }: Asking): SpecChange {
 }
 
 /** The wave that runs, or waits to: an approval that is lacking is an approver's to give. */
-function promote({ rollout, role }: Asking): SpecChange {
+function promote({ rollout }: Asking): SpecChange {
   const { metadata, spec, status } = rollout;
   const refusal = ended(rollout, "promote");
   if (refusal !== undefined) return refusal;
@@ -89,9 +86,9 @@ function promote({ rollout, role }: Asking): SpecChange {
   const index = waves.findIndex(({ phase }) => phase !== "Complete" && phase !== "Pending");
   const wave = waves[index];
   if (wave === undefined) return refuse("NotReady", `no wave of Rollout/${metadata.name} has begun yet; ${statusCommand(rollout)}`);
-  if (wave.phase === "AwaitingApproval" && role !== "admin" && role !== "approver") {
+  if (wave.phase === "AwaitingApproval") {
     const message = `${wave.name} waits for an approver, which promoting does not replace: drover rollout approve ${metadata.name} --wave ${index + 1}`;
-    return refuse("RoleTooLow", message);
+    return refuse("NotReady", message);
   }
   const promotedWave = Math.max(index + 1, spec.promotedWave ?? 0);
   return { ok: true, spec: spec.promotedWave === promotedWave ? spec : { ...spec, promotedWave }, message: wave.name };

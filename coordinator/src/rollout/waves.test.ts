@@ -120,9 +120,9 @@ describe("approval of a wave", () => {
     expect(states({ approvals }, [tally()], given("restart"))[0]!.approvalDigest).toBe(approvalDigest({ ...shown, impact: "restart" }));
   });
 
-  it("is not needed by a wave that was promoted", () => {
+  it("is needed also by a wave that was promoted: that is about soaks", () => {
     expect(states({ approvals }, [tally()], { promotedWave: 1 })[0]).toMatchObject({
-      isApproved: true,
+      isApproved: false,
       approvalDigest: approvalDigest(shown),
     });
     expect(states({ approvals: new Set([2]) }, [DONE, tally()], { promotedWave: 1 })[1]).toMatchObject({ isApproved: false });

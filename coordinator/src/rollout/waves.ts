@@ -83,7 +83,7 @@ export function statesOf(
 
 /** In a small set waves fall together: an approval of a wave that is no longer there is asked of the last one. */
 function approvalOf(
-  { revision, strategy, approvals, promotedWave }: RolloutInput,
+  { revision, strategy, approvals }: RolloutInput,
   wave: number,
   isLast: boolean,
   { from, to }: Slice,
@@ -94,5 +94,5 @@ function approvalOf(
   const shown = { revision, strategyDigest: strategy.digest, wave, nodes: to - from, impact };
   const given = approvals.get(wave);
   if (given !== undefined && isApprovedBy(given, shown)) return { approvalDigest: given, isApproved: true };
-  return { approvalDigest: approvalDigest(shown), isApproved: wave <= promotedWave };
+  return { approvalDigest: approvalDigest(shown), isApproved: false };
 }

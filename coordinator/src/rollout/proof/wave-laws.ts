@@ -87,7 +87,7 @@ export const waveLaws: readonly Law[] = [
       for (const wave of input.strategy.approvals) {
         const [first] = begunIn(call, wave - 1);
         const digest = progress.waves[wave - 1]?.approvalDigest;
-        if (first === undefined || input.promotedWave >= wave) continue;
+        if (first === undefined) continue;
         if (input.approvals.get(wave) !== digest || digest === undefined)
           return `${first.name} of wave ${wave} begins, approved ${input.approvals.get(wave)}, asked ${digest}`;
       }
