@@ -132,7 +132,7 @@ export interface Elsewhere {
 export type Decision =
   /** Give the node a new generation of the rollout's revision; for drift the same revision once more. */
   | { readonly type: "move"; readonly nodeId: string; readonly name: string }
-  /** The generation is enforced and its gates passed for the first time, or it was not right while it soaked and soaks anew: remember since when. */
+  /** The generation is seen enforced with its gates passed for the first time, once for each generation: remember since when. */
   | { readonly type: "settle"; readonly nodeId: string; readonly name: string }
   /** Workloads leave it before it is moved. */
   | { readonly type: "drain"; readonly nodeId: string; readonly name: string; readonly deadlineAtMs: number }
