@@ -12,7 +12,7 @@ export interface Subject {
 const ROLLOUT = "coordinator/src/rollout";
 const FLEET = "coordinator/src/fleet";
 const ROLLOUT_TESTS = [
-  ["decide", "blocks", "budget", "approval", "failures", "roll-call", "standing", "waves"].map((part) => `${ROLLOUT}/${part}`),
+  ["decide", "blocks", "budget", "approval", "failures", "judgement", "roll-call", "standing", "waves"].map((part) => `${ROLLOUT}/${part}`),
   [`${ROLLOUT}/proof/`, `${ROLLOUT}/rehearsal/`],
 ];
 const FLEET_TESTS = [[`${FLEET}/health`, `${FLEET}/cells`]];
