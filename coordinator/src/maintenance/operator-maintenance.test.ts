@@ -50,7 +50,9 @@ describe("an operator's drain", () => {
   it("is the record, the cluster's slot and the audit record in one commit; shown as a condition until uncordon ends it", async () => {
     fixture.api.putPod("default/web-1", A_NODE);
     expect(await maintain(DRAIN, { reason: "new disk", deadlineSeconds: 60 })).toBe(A);
-    const entries = await Promise.all([keys.maintenance(A), keys.changeSlot("prod")].map((key) => fixture.store.get(key)));
+    const entries = await Promise.all(
+      [keys.maintenance(A), keys.changeSlot("prod"), keys.changeSlot("")].map((key) => fixture.store.get(key)),
+    );
     const [entry] = (await fixture.store.list(keys.audits)).entries;
     expect(new Set([...entries, entry].map((each) => each?.revision)).size).toBe(1);
     expect(readJson(entries[1]!) as SlotRecord).toEqual({ by: ACTOR, atMs: clock.now() });

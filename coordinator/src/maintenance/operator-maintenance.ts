@@ -57,11 +57,16 @@ export function operatorMaintenance(parts: OperatorMaintenanceParts): Maintenanc
           throw new Refused(change);
         }
         const { record } = change;
-        const slotKey = keys.changeSlot(record.cluster);
-        const slot = await stored<SlotRecord>(store, slotKey);
+        // The rollout of a set that names no cluster takes the slot of no cluster, wherever its nodes are.
+        const slots = await Promise.all(
+          ["", record.cluster].map(async (scope) => {
+            const key = keys.changeSlot(scope);
+            return putJson(key, { by: actor, atMs } satisfies SlotRecord, (await stored<SlotRecord>(store, key))?.revision ?? 0);
+          }),
+        );
         const operations: StoreOperation[] = [
           putJson(keys.maintenance(nodeId), record, before?.revision ?? 0),
-          putJson(slotKey, { by: actor, atMs } satisfies SlotRecord, slot?.revision ?? 0),
+          ...slots,
           auditOperation(
             { ...audit, outcome: "ok", message: `${record.nodeName} in Cluster/${record.cluster}${because(request)}` },
             random,

@@ -32,7 +32,7 @@ describe("a webhook", () => {
     });
     const answer = await askWebhook(url, question, 5_000, never);
     expect(heard).toEqual([["POST", "/gate?token=secret", "application/json", question]]);
-    expect(answer).toEqual({ isPassed: true, message: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+\/gate answered 202: all good$/) });
+    expect(answer).toEqual({ isPassed: true, message: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+ answered 202: all good$/) });
   });
 
   it.each([503, 404, 302, 100 + 299])("that answers %i does not pass", async (status) => {

@@ -58,8 +58,7 @@ export const askWebhook: AskWebhook = (url, question, timeoutMs, signal) =>
     request.end(body);
   });
 
-/** Without credentials and query, which may be secret. */
+/** Credentials, path and query may be secret: of many services whoever knows the path may post. */
 function where(url: string): string {
-  const { protocol, host, pathname } = new URL(url);
-  return `${protocol}//${host}${pathname}`;
+  return new URL(url).origin;
 }
