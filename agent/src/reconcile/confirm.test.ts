@@ -172,7 +172,7 @@ describe("I4: what can cut the node off is undone unless it is confirmed", () =>
     const again = await start();
     expect(await again.msUntilUndo()).toBe(0);
     await again.undo(never);
-    expect([finished(), (await host.files.read(SETTINGS))?.toString()]).toMatchObject([[{ reason: "NotConfirmed" }], "of others"]);
+    expect([finished(), (await host.files.read(SETTINGS))?.toString()]).toMatchObject([[{ reason: "BootedUnconfirmed" }], "of others"]);
   });
 
   const onTheWay = failpointNames.filter((name) => !/drift|compacted/.test(name)).flatMap((name) => [1, 2].map((k) => `${name}:${k}`));

@@ -176,9 +176,18 @@ export class Engine {
     }
     if (failure !== undefined) return log.error({ generation: plan.generation, failure }, "undo failed, tried again");
     if (this.#isSuperseded(accepted)) return;
+    // Whoever was cut off by a boot has proved nothing against the change: the coordinator may give it a new generation.
+    const wasBooted = record.bootId !== (await host.kernel.bootId());
     const what = [...record.kinds, ...Object.keys(record.files)].join(", ");
-    const message = `not confirmed within ${record.confirmDeadlineMs} ms of the last change; undone and read back: ${what}`.slice(0, 1000);
-    await this.#end(accepted, plan, record.ending ?? { outcome: "rejected", step: "", reason: "NotConfirmed", message });
+    const why = wasBooted
+      ? "the machine booted before it was confirmed"
+      : `not confirmed within ${record.confirmDeadlineMs} ms of the last change`;
+    const message = `${why}; undone and read back: ${what}`.slice(0, 1000);
+    await this.#end(
+      accepted,
+      plan,
+      record.ending ?? { outcome: "rejected", step: "", reason: wasBooted ? "BootedUnconfirmed" : "NotConfirmed", message },
+    );
   }
 
   /** Applies the accepted plan from where it stands until it ends; returns when there is nothing more to do now. */
