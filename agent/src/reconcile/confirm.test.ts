@@ -175,6 +175,23 @@ describe("I4: what can cut the node off is undone unless it is confirmed", () =>
     expect([finished(), (await host.files.read(SETTINGS))?.toString()]).toMatchObject([[{ reason: "BootedUnconfirmed" }], "of others"]);
   });
 
+  it("a boot while it is being undone does not excuse a change that was not confirmed", async () => {
+    const engine = await enforceFirst({ value: "256" });
+    await engine.accept(planOf(2, { value: "512" }));
+    await engine.apply(never);
+    host.kernel.ignoreWrites(NET);
+    await clock.advance(DEADLINE_MS);
+    await engine.undo(never);
+    expect(finished()).toEqual([]);
+    state.crash();
+    host.kernel.reboot("00000000-0000-4000-8000-000000000002");
+    host.kernel.set(NET, "256");
+    await preseed(state, host);
+    const again = await start();
+    await again.undo(never);
+    expect(finished()).toMatchObject([{ outcome: PlanOutcome.PLAN_OUTCOME_REJECTED, reason: "NotConfirmed" }]);
+  });
+
   const onTheWay = failpointNames.filter((name) => !/drift|compacted/.test(name)).flatMap((name) => [1, 2].map((k) => `${name}:${k}`));
   it.each(onTheWay)("killed at %s and found after the deadline: undone and rejected, or as it was", async (setting) => {
     await enforceFirst({ value: "256", image: "a" });

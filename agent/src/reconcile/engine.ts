@@ -16,7 +16,7 @@ import { recordingHost } from "./recording-host.ts";
 import { stepBegun, stepOver } from "./step-progress.ts";
 import { failureOf, isFatal, runStep, type StepRun, type StepSurroundings } from "./run-step.ts";
 import { canCutOff } from "./risky-changes.ts";
-import { Trial } from "./try-record.ts";
+import { Trial, type TryRecord } from "./try-record.ts";
 import { undo, undoneBy } from "./undo.ts";
 
 export class Engine {
@@ -156,8 +156,12 @@ export class Engine {
   async #undo(accepted: AcceptedPlan, signal: AbortSignal): Promise<void> {
     const { log, host, steps } = this.#parts;
     const plan = decodeKept(accepted);
-    await this.#trial.undoing(undefined);
+    const tried = this.#trial.record;
+    if (tried === undefined) return;
+    // Kept from the first try to undo on: a boot while it is being undone does not excuse the change.
+    await this.#trial.undoing(tried.ending ?? unconfirmedEnding(tried, await host.kernel.bootId()));
     const { record } = this.#trial;
+    // Confirmed in this moment.
     if (record === undefined) return;
     log.warn({ generation: plan.generation, kinds: record.kinds, files: Object.keys(record.files) }, "not confirmed: undoing");
     const enforced = this.journal.enforced && decodeKept(this.journal.enforced);
@@ -176,18 +180,7 @@ export class Engine {
     }
     if (failure !== undefined) return log.error({ generation: plan.generation, failure }, "undo failed, tried again");
     if (this.#isSuperseded(accepted)) return;
-    // Whoever was cut off by a boot has proved nothing against the change: the coordinator may give it a new generation.
-    const wasBooted = record.bootId !== (await host.kernel.bootId());
-    const what = [...record.kinds, ...Object.keys(record.files)].join(", ");
-    const why = wasBooted
-      ? "the machine booted before it was confirmed"
-      : `not confirmed within ${record.confirmDeadlineMs} ms of the last change`;
-    const message = `${why}; undone and read back: ${what}`.slice(0, 1000);
-    await this.#end(
-      accepted,
-      plan,
-      record.ending ?? { outcome: "rejected", step: "", reason: wasBooted ? "BootedUnconfirmed" : "NotConfirmed", message },
-    );
+    await this.#end(accepted, plan, record.ending ?? unconfirmedEnding(record, await host.kernel.bootId()));
   }
 
   /** Applies the accepted plan from where it stands until it ends; returns when there is nothing more to do now. */
@@ -503,6 +496,17 @@ function decodeKept(kept: { readonly plan: string }): Plan {
 
 function cancelledAt(step: string): PlanEnding {
   return { outcome: "failed", step, reason: "Cancelled", message: "the coordinator cancelled the plan", isRetryable: false };
+}
+
+/** A boot in the window has proved nothing against the change: told apart, so that the coordinator may give the node a new generation. */
+function unconfirmedEnding(record: TryRecord, bootId: string): Extract<PlanEnding, { outcome: "rejected" }> {
+  const wasBooted = record.bootId !== bootId;
+  const what = [...record.kinds, ...Object.keys(record.files)].join(", ");
+  const why = wasBooted
+    ? "the machine booted before it was confirmed"
+    : `not confirmed within ${record.confirmDeadlineMs} ms of the last change`;
+  const reason = wasBooted ? "BootedUnconfirmed" : "NotConfirmed";
+  return { outcome: "rejected", step: "", reason, message: `${why}; undone and read back: ${what}`.slice(0, 1000) };
 }
 
 function inSync(ending: PlanEnding): StepCondition {
