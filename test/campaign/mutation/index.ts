@@ -10,6 +10,7 @@ import { openWorkshop, type Workshop } from "./workshop.ts";
 
 const WORKSHOPS = 3;
 const WANTED_SHARE = 0.9;
+const FULL_COUNT = 200;
 
 interface Planted extends Subject {
   readonly source: string;
@@ -19,7 +20,7 @@ interface Planted extends Subject {
 export const mutationCampaign: Campaign = {
   name: "mutation",
   summary: "one fault at a time planted in decide(), its waves and budgets, health and cells: the tests find at least 90 of 100",
-  fullCount: 300,
+  fullCount: FULL_COUNT,
   async run({ count, seed, say }) {
     const survivors: Planted[] = [];
     const first = await openWorkshop();
@@ -50,10 +51,16 @@ export const mutationCampaign: Campaign = {
     say(
       `${chosen.length - survivors.length} of ${chosen.length} found (${(100 * share).toFixed(1)} %); ${all.length} faults could be planted`,
     );
-    const failed = share < WANTED_SHARE ? survivors.length : 0;
+    const failed = share < wantedOf(chosen.length) ? survivors.length : 0;
     return { passed: count - failed, failed };
   },
 };
+
+/** A few drawn by lot may be the hard ones: of less than the full count, two standard deviations of the draw are borne. */
+function wantedOf(count: number): number {
+  if (count >= FULL_COUNT) return WANTED_SHARE;
+  return WANTED_SHARE - 2 * Math.sqrt((WANTED_SHARE * (1 - WANTED_SHARE)) / count);
+}
 
 /** Without a fault all tests pass there: or every fault would count as found. */
 async function requireSound(workshop: Workshop, chosen: readonly Planted[]): Promise<void> {
