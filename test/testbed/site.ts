@@ -233,7 +233,9 @@ export class Site implements AsyncDisposable {
     await machine.addService("containerd", "exec /usr/bin/containerd\n");
     const environment = Object.entries(this.#options.agentEnvironment ?? {}).map(([key, value]) => `${key}=${value}`);
     const agent = this.#options.agent ?? [nodeProgram, agentMain];
-    await machine.addService("drover-agent", `exec env ${[...environment, ...agent].join(" ")} run --config /etc/drover/agent.yaml\n`);
+    const command = `exec env ${[...environment, ...agent].join(" ")}`;
+    await machine.writeFile("/etc/drover-bed/preseed", `${command} preseed --config /etc/drover/agent.yaml\n`, 0o755);
+    await machine.addService("drover-agent", `${command} run --config /etc/drover/agent.yaml\n`);
     return machine;
   }
 

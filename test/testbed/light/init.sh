@@ -57,6 +57,10 @@ supervise() {
   done
 }
 mkdir -p /etc/drover-bed/services
+# What must be done at each boot before the services read their files; they start also when it fails.
+if [ -e /etc/drover-bed/preseed ]; then
+  sh /etc/drover-bed/preseed >> "$dir/preseed.log" 2>&1 < /dev/null || echo "supervisor: preseed failed" >> "$dir/preseed.log"
+fi
 known=" "
 echo up > "$dir/up"
 while :; do
