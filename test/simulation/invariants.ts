@@ -36,7 +36,7 @@ export function risingPairs(): Checker {
   };
 }
 
-/** I3: a node is in change from the decision until its journal says that it is over; never more than the budget at once. */
+/** I3: a node is in change from the decision until it tells for good, or its journal says, that it is over; never more than the budget at once. */
 export function disruptionBudget(maxUnavailable: number): Checker {
   const inChange = new Map<string, Pair>();
   const over = new Map<string, Pair>();
@@ -51,8 +51,8 @@ export function disruptionBudget(maxUnavailable: number): Checker {
         if (inChange.size <= maxUnavailable) return undefined;
         return `${inChange.size} nodes are in change, ${maxUnavailable} are allowed: ${[...inChange.keys()].join(", ")}`;
       }
-      const isOver = (observation.type === "ended" && observation.isOver) || observation.type === "refused";
-      if (!isOver) return undefined;
+      const { type } = observation;
+      if (!(type === "ended" && observation.isOver) && type !== "finished" && type !== "refused") return undefined;
       over.set(observation.node, observation);
       const open = inChange.get(observation.node);
       if (open !== undefined && comparePairs(open, observation) <= 0) inChange.delete(observation.node);
@@ -177,6 +177,7 @@ export function persistedFirst(): Checker {
         case "zone":
         case "rollout":
         case "done":
+        case "finished":
         case "refused":
         case "logged":
         case "acknowledged":

@@ -17,6 +17,8 @@ export type Observation =
   | ({ readonly type: "intent"; readonly node: string; readonly kind: StepKind } & Pair)
   | ({ readonly type: "done"; readonly node: string; readonly step: string } & Pair)
   | ({ readonly type: "ended"; readonly node: string; readonly outcome: string; readonly isOver: boolean } & Pair)
+  /** Durable in a node's outbox: the plan has come to its end on the machine. Its journal says so a moment later, and nothing is done in between. */
+  | ({ readonly type: "finished"; readonly node: string } & Pair)
   /** Sent by a node in a session. */
   | ({ readonly type: "refused"; readonly node: string; readonly reason: string } & Pair)
   /** Done to a machine. */

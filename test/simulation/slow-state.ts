@@ -1,5 +1,5 @@
 /** A node's durable state with a disk's latency, as one life of the agent sees it; what becomes durable is observed when it does. */
-import { Plan, ReportBatch } from "@drover/proto";
+import { Plan, PlanOutcome, ReportBatch } from "@drover/proto";
 import type { DurableLog, MemoryStateDirectory, StateDirectory } from "@drover/agent";
 import type { JournalRecord } from "../../agent/src/reconcile/journal-state.ts";
 import type { Disk } from "./disk.ts";
@@ -67,6 +67,7 @@ function slowLog(name: string, log: DurableLog, parts: SlowStateParts): DurableL
 }
 
 function observeAppend(name: string, payload: Buffer, { node, observe }: SlowStateParts): void {
+  if (name.startsWith("outbox-")) return observeReport(payload, node, observe);
   if (name !== "journal") return;
   const record = JSON.parse(payload.toString()) as JournalRecord;
   if (record.type === "snapshot") return;
@@ -84,6 +85,13 @@ function observeAppend(name: string, payload: Buffer, { node, observe }: SlowSta
       const outcome = ending.outcome === "enforced" ? ending.outcome : `${ending.outcome} ${ending.reason}: ${ending.message}`;
       return observe({ type: "ended", node, planEpoch, generation, outcome, isOver });
     }
+  }
+}
+
+function observeReport(payload: Buffer, node: string, observe: Observe): void {
+  for (const { planEpoch, generation, body } of ReportBatch.decode(payload).events) {
+    if (body?.$case !== "planFinished" || body.value.outcome === PlanOutcome.PLAN_OUTCOME_FAILED) continue;
+    observe({ type: "finished", node, planEpoch, generation });
   }
 }
 

@@ -50,6 +50,7 @@ export class World {
   readonly zones: readonly string[];
   readonly silentZones = new Set<string>();
   /** By node id. */
+  readonly #fellAlone = new Set<string>();
   readonly #zoneOf: ReadonlyMap<string, string | undefined>;
   readonly #seed: number;
   readonly #checkers: readonly Checker[];
@@ -123,6 +124,10 @@ export class World {
     if (isSilent) this.silentZones.add(zone);
     else this.silentZones.delete(zone);
     const nodes = this.nodes.filter(({ nodeId }) => this.#zoneOf.get(nodeId) === zone);
+    for (const { nodeId, link } of nodes) {
+      if (isSilent && (link.isCut || this.#verdictOf(nodeId) !== "healthy")) this.#fellAlone.add(nodeId);
+      else this.#fellAlone.delete(nodeId);
+    }
     this.#observe({ type: "zone", zone, nodes: nodes.map(({ nodeId }) => nodeId), isSilent });
     for (const node of nodes) {
       node.link.setCut(isSilent);
@@ -130,10 +135,14 @@ export class World {
     }
   }
 
-  /** Where a whole zone is silent nobody is called dead, whatever the second path says. */
+  #verdictOf(nodeId: string): string | undefined {
+    return this.coordinator.coordinator?.fleet.node(nodeId)?.health.verdict;
+  }
+
+  /** Where a whole zone is silent nobody is called dead, whatever the second path says; who fell silent alone and before it may be. */
   judgeVerdicts(): void {
     for (const [nodeId, zone] of this.#zoneOf) {
-      if (zone === undefined || !this.silentZones.has(zone)) continue;
+      if (zone === undefined || !this.silentZones.has(zone) || this.#fellAlone.has(nodeId)) continue;
       const health = this.coordinator.coordinator?.fleet.node(nodeId)?.health;
       if (health?.verdict !== "unhealthy" || health.reason !== "Silent") continue;
       const message = `${nodeId} is called dead while all of ${zone} is silent`;
@@ -219,6 +228,8 @@ function describe(observation: Observation): string {
       return `done ${observation.step} of ${observation.planEpoch}/${observation.generation}`;
     case "ended":
       return `ended ${observation.planEpoch}/${observation.generation} ${observation.outcome}`;
+    case "finished":
+      return `tells the end of ${observation.planEpoch}/${observation.generation}`;
     case "refused":
       return `refused ${observation.planEpoch}/${observation.generation} ${observation.reason}`;
     case "effect":

@@ -1,5 +1,5 @@
 import { silentLog, VirtualClock } from "@drover/lifecycle";
-import { type Event, Impact, Plan, PlanOutcome } from "@drover/proto";
+import { type Event, Impact, Plan, PlanOutcome, Step } from "@drover/proto";
 import { beforeEach, describe, expect, it } from "vitest";
 import { FakeCrash, type FakeHost, fakeHost, fakeSteps } from "../fake/index.ts";
 import { MemoryStateDirectory } from "../state/index.ts";
@@ -15,6 +15,7 @@ const NODE = "abcdefghij";
 const NET = "net.core.somaxconn";
 const SETTINGS = "/etc/containerd/settings.json";
 const DEADLINE_MS = 60_000;
+const DIGEST = `sha256:${"a".repeat(64)}`;
 const never = new AbortController().signal;
 
 let clock: VirtualClock;
@@ -119,6 +120,33 @@ describe("I4: what can cut the node off is undone unless it is confirmed", () =>
     await clock.advance(DEADLINE_MS);
     await engine.undo(never);
     expect([host.kernel.value(NET), await host.files.read(SETTINGS)]).toEqual(["128", undefined]);
+  });
+
+  it("asks before what takes long, so that pulling for hours undoes nothing; what comes after is confirmed by itself", async () => {
+    const pulled = { registry: { [`r.example/a@${DIGEST}`]: 1000 } };
+    host = fakeHost({ sysctls: { [NET]: "128" }, containerd: pulled });
+    host.kernel.countUptime(() => clock.monotonicMs());
+    const engine = await start();
+    const images = { images: [{ name: "r.example/a:1", digest: DIGEST }] };
+    const plan = Plan.decode(planOf(1, { value: "512" }));
+    plan.steps.push(
+      Step.fromPartial({ id: "images", spec: { $case: "images", value: images } }),
+      Step.fromPartial({ id: "containerd", spec: { $case: "containerd", value: { sandboxImage: "b" } } }),
+    );
+    await engine.accept(Buffer.from(Plan.encode(plan).finish()));
+    await engine.apply(never);
+    expect([engine.unconfirmed?.generation, engine.journal.accepted?.done]).toEqual([1, ["sysctl"]]);
+    await engine.confirm({ planEpoch: 1, generation: 1 });
+    await engine.apply(never);
+    // Only what came after the images is tried now.
+    expect([engine.unconfirmed?.generation, engine.journal.accepted?.done]).toEqual([1, ["sysctl", "images", "containerd"]]);
+    await clock.advance(DEADLINE_MS);
+    await engine.undo(never);
+    expect([finished(), host.kernel.value(NET), await host.files.read(SETTINGS)]).toMatchObject([
+      [{ reason: "NotConfirmed" }],
+      "512",
+      undefined,
+    ]);
   });
 
   it("needs no word for what cannot cut it off", async () => {

@@ -92,11 +92,13 @@ export class ConversationLoop {
         continue;
       }
       this.#isOpen = true;
+      // What is wanted of a new session only (a confirmation, I4) is not brought by one that was open before.
+      const wasWanted = this.#parts.isSessionWanted();
       try {
         await hold(signal);
         this.#failed = 0;
         backoff.reset();
-        if (this.#parts.isSessionWanted()) this.#openBy(clock.monotonicMs() + jittered(random, WANTED_ANEW_MS, 0.3));
+        if (this.#parts.isSessionWanted()) this.#openBy(clock.monotonicMs() + (wasWanted ? jittered(random, WANTED_ANEW_MS, 0.3) : 0));
         else this.#openBy(this.#nextPollMs());
       } catch (error) {
         if (signal.aborted) return;

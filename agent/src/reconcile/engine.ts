@@ -15,7 +15,7 @@ import { stepMemory } from "./memory.ts";
 import { recordingHost } from "./recording-host.ts";
 import { stepBegun, stepOver } from "./step-progress.ts";
 import { failureOf, isFatal, runStep, type StepRun, type StepSurroundings } from "./run-step.ts";
-import { canCutOff } from "./risky-changes.ts";
+import { canCutOff, takesLong } from "./risky-changes.ts";
 import { Trial, type TryRecord } from "./try-record.ts";
 import { undo, undoneBy } from "./undo.ts";
 
@@ -271,6 +271,7 @@ export class Engine {
     for (const each of await this.#inOrder(plan)) {
       const isRemoval = each.spec === each.step.emptySpec;
       if (!isRemoval && accepted.done.includes(each.id)) continue;
+      if (takesLong(each.step.kind) && (await this.#asksFirst(accepted, plan))) return "stopping";
       const ending = await this.#applyStep(accepted, plan, each, signal);
       if (ending !== undefined) return ending;
       if (isRemoval) await stepMemory(this.#parts.state, each.step.kind).set(undefined);
@@ -281,6 +282,15 @@ export class Engine {
     await this.#trial.applied();
     log.info({ generation: plan.generation }, "applied, not confirmed");
     return "stopping";
+  }
+
+  /** What was tried so far is confirmed before a step that takes long, or undone; the plan goes on when it is confirmed. */
+  async #asksFirst(accepted: AcceptedPlan, plan: Plan): Promise<boolean> {
+    const { record } = this.#trial;
+    if (record?.phase !== "trying" || !this.#isTried(record) || this.#isConfirmed(plan) || this.#isCancelled(accepted)) return false;
+    await this.#trial.applied();
+    this.#parts.log.info({ generation: plan.generation, kinds: record.kinds }, "applied so far, not confirmed");
+    return true;
   }
 
   /** undefined: the plan goes on. */

@@ -4,6 +4,11 @@ import type { Change, Plan, SpecOf, StepKind } from "@drover/proto";
 /** Without one of them the node runs nothing, or is told nothing. */
 const LIFELINES: ReadonlySet<string> = new Set(["containerd.service", "kubelet.service"]);
 
+/** What takes as long as a network or a cluster takes is not waited for by what is to be confirmed: it would be undone though all is well. */
+export function takesLong(kind: StepKind): boolean {
+  return kind === "images" || kind === "kubeadm";
+}
+
 /** @param plans what the step comes from and goes to */
 export function canCutOff(kind: StepKind, changes: readonly Change[], plans: readonly (Plan | undefined)[]): boolean {
   switch (kind) {
