@@ -89,6 +89,11 @@ describe("persisted first", () => {
     ];
     const repair = [ended(1), effect("kernel.writeSysctl", "vm.swappiness", "1"), effect("containerd.putImage", "r.example/a:1", DIGEST)];
     expect(told(persistedFirst(), [...change, ...repair])).toEqual([]);
+    // I4: undone where nothing was enforced before.
+    const undone = [accepted(1), intent(1, "sysctl"), effect("kernel.writeSysctl", "vm.swappiness", "60")];
+    expect(told(persistedFirst({ "vm.swappiness": "60" }), undone)).toEqual([]);
+    expect(told(persistedFirst({ "vm.swappiness": "61" }), undone)).toHaveLength(1);
+    expect(told(persistedFirst({ "vm.swappiness": "60" }), [accepted(1), undone[2]!])).toHaveLength(1);
   });
 
   it.each([

@@ -133,8 +133,12 @@ export function acknowledgedReports(): Checker {
   };
 }
 
-/** I2 and I3 on the machine: what is done to it is what a durable plan says, after the durable intent; drift repair knows the enforced plan only. */
-export function persistedFirst(): Checker {
+/**
+ * I2 and I3 on the machine: what is done to it is what a durable plan says, after the durable intent; drift repair knows the enforced plan only. I4: what
+ * was intended may be put back to what the machine had before any plan.
+ * @param originals sysctls of a machine that nobody has touched
+ */
+export function persistedFirst(originals: Readonly<Record<string, string>> = {}): Checker {
   const nodes = new Map<string, NodePlans>();
   const plansOf = (node: string): NodePlans => {
     const known = nodes.get(node) ?? {
@@ -172,7 +176,7 @@ export function persistedFirst(): Checker {
           return undefined;
         }
         case "effect":
-          return judgeEffect(observation, plansOf(observation.node));
+          return judgeEffect(observation, plansOf(observation.node), originals);
         case "decided":
         case "zone":
         case "rollout":
@@ -197,13 +201,18 @@ interface NodePlans {
   readonly everIntended: Set<Plan>;
 }
 
-function judgeEffect(effect: Extract<Observation, { type: "effect" }>, plans: NodePlans): string | undefined {
+function judgeEffect(
+  effect: Extract<Observation, { type: "effect" }>,
+  plans: NodePlans,
+  originals: Readonly<Record<string, string>>,
+): string | undefined {
   const { node, kind, target, value } = effect;
   const allowed = (step: StepKind): readonly Plan[] => [plans.enforced, plans.intended.get(step)].filter((plan) => plan !== undefined);
   const breach = `${node}: ${kind} ${target} is in no plan that was persisted before it`;
   const isAllowed = (): boolean => {
     switch (kind) {
       case "kernel.writeSysctl":
+        if (plans.intended.has("sysctl") && originals[target] === value) return true;
         return allowed("sysctl").some((plan) => sysctlsOf(plan)[target] === value);
       case "containerd.pull":
       case "containerd.putImage":

@@ -9,7 +9,7 @@ import { NodeLink } from "./bus-sides.ts";
 import { acknowledgedReports, type Checker, disruptionBudget, persistedFirst, risingPairs, silentZones, zoneBudget } from "./invariants.ts";
 import { addressOf } from "./machine.ts";
 import type { Observation } from "./observations.ts";
-import { type Scenario, ZONE_LABEL, zoneOf } from "./scenario.ts";
+import { kernelDefaults, type Scenario, ZONE_LABEL, zoneOf } from "./scenario.ts";
 import { SessionNetwork } from "./session-network.ts";
 import { SimulatedCoordinator } from "./simulated-coordinator.ts";
 import { SimulatedNode } from "./simulated-node.ts";
@@ -65,7 +65,7 @@ export class World {
       risingPairs(),
       disruptionBudget(scenario.maxUnavailable),
       acknowledgedReports(),
-      persistedFirst(),
+      persistedFirst(kernelDefaults),
       silentZones(() => this.clock.monotonicMs()),
       ...(scenario.zones === undefined ? [] : [zoneBudget(scenario.zones.maxUnavailable, (node) => this.#zoneOf.get(node))]),
     ];
