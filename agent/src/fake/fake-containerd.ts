@@ -30,6 +30,7 @@ export class FakeContainerd implements Containerd {
   readonly #images = new Map<string, ImageRecord>();
   readonly #content = new Map<string, number>();
   readonly #damaged = new Set<string>();
+  readonly #halfLost = new Set<string>();
   readonly #sandboxes = new Map<string, PodSandbox>();
   #version: string;
   #criProblem: string | undefined;
@@ -53,6 +54,12 @@ export class FakeContainerd implements Containerd {
   /** By the test's hand: what the disk did to the content of that image. */
   damage(digest: string): void {
     this.#damaged.add(digest);
+  }
+
+  /** By the test's hand: a power cut took a blob of that image whose record stayed; every pull meets it. */
+  loseBlob(digest: string): void {
+    this.#content.delete(digest);
+    this.#halfLost.add(digest);
   }
 
   setVersion(version: string): void {
@@ -113,6 +120,12 @@ export class FakeContainerd implements Containerd {
     const name = `${reference.slice(0, at).replace(/:[^:/]+$/, "")}@${digest}`;
     const totalBytes = this.#registry.get(name) ?? this.#registry.get(reference);
     if (at < 0 || totalBytes === undefined) throw new ContainerdError("NotFound", `${reference}: not found`);
+    if (this.#halfLost.has(digest)) {
+      throw new ContainerdError(
+        "NotFound",
+        `failed to get reader from content store: blob ${digest} expected at /x: blob not found: not found`,
+      );
+    }
     for (const doneBytes of [0, Math.floor(totalBytes / 2), totalBytes]) onProgress({ doneBytes, totalBytes });
     this.#content.set(digest, totalBytes);
     for (const each of [name, digest]) this.#images.set(each, { name: each, digest, labels: { "io.cri-containerd.image": "managed" } });
@@ -161,11 +174,12 @@ export class FakeContainerd implements Containerd {
   ): Promise<readonly string[]> {
     this.#assertAnswers(signal);
     onProgress({ doneBytes: 1, totalBytes: 1 });
-    const dropped = digests.filter((digest) => this.#damaged.has(digest) && this.#content.has(digest));
+    const dropped = digests.filter((digest) => this.#halfLost.has(digest) || (this.#damaged.has(digest) && this.#content.has(digest)));
     for (const digest of dropped) {
       this.#effects.record("containerd.dropDamaged", digest);
       this.#content.delete(digest);
       this.#damaged.delete(digest);
+      this.#halfLost.delete(digest);
     }
     return dropped;
   }

@@ -119,10 +119,33 @@ async function bring(
   } else {
     const reference = `${name.slice(0, name.lastIndexOf(":"))}@${image.digest}`;
     context.say(`${name}: pulling ${reference}`);
-    await containerd.pull(reference, onProgress, context.signal);
+    await pullWhole(reference, image.digest, onProgress, context);
   }
   if ((await containerd.findComplete([image.digest], context.signal)).has(image.digest)) return;
   throw new ContainerdError("Failed", `${image.digest} is not whole after containerd reported success`);
+}
+
+/** As containerd words it when a blob that it has on record is not on the disk, or is not what it was. */
+const DAMAGE = /blob not found|content store|failed to extract layer|unexpected commit digest/;
+
+/** A power cut can take blobs whose records stay: containerd never fetches those again by itself, and each pull fails alike. */
+async function pullWhole(
+  reference: string,
+  digest: string,
+  onProgress: (progress: TransferProgress) => void,
+  context: StepContext,
+): Promise<void> {
+  const { signal } = context;
+  const { containerd } = context.host;
+  try {
+    return await containerd.pull(reference, onProgress, signal);
+  } catch (error) {
+    if (!(error instanceof ContainerdError) || !DAMAGE.test(error.message)) throw error;
+    const dropped = await containerd.dropDamaged([digest], () => undefined, signal);
+    if (dropped.length === 0) throw error;
+    context.say(`${reference}: ${dropped.length} damaged or lost blobs removed; pulling again`);
+  }
+  await containerd.pull(reference, onProgress, signal);
 }
 
 /** Bytes over the whole step, as the lock counts them. */

@@ -96,6 +96,16 @@ describe("images", () => {
     });
   });
 
+  test("a blob that a power cut took from containerd is removed from its records and fetched again", async () => {
+    const host = fakeHost({ containerd: world });
+    const context = fakeStepContext(host);
+    host.containerd.loseBlob(A.digest);
+    await settle(spec(A, B), context);
+    expect(host.effects.of("containerd.dropDamaged")).toHaveLength(1);
+    expect(host.effects.of("containerd.pull")).toHaveLength(3);
+    expect(await diff(spec(A, B), context)).toEqual([]);
+  });
+
   test("a name that points elsewhere is moved without a pull when the content is there", async () => {
     const host = fakeHost({
       containerd: {
