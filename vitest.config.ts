@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
-    include: ["{proto,lifecycle,api,agent,coordinator,cli,images,test}/**/*.test.ts"],
+    include: ["{proto,lifecycle,api,agent,coordinator,cli,images,sim,test}/**/*.test.ts"],
     exclude: ["**/node_modules/**", "**/dist/**"],
     testTimeout: 30_000,
     hookTimeout: 60_000,
