@@ -1,6 +1,7 @@
 /** What still differs between what the operator asked for and what is: on the machines themselves, and in the coordinator's view of them. */
 import type { NodeProfile } from "@drover/api";
 import { keys, type DesiredNode } from "@drover/coordinator";
+import { hasEnded } from "../../coordinator/src/repair/standing.ts";
 import { readReports } from "../../coordinator/src/reportlog/report-count.ts";
 import { comparePairs } from "./invariants.ts";
 import { manifests, NODE_SET } from "./scenario.ts";
@@ -18,6 +19,10 @@ export async function differences(world: World, revision: number): Promise<reado
     if (status?.phase !== "Complete") found.push(`${metadata.name} is ${status?.phase} (${status?.reason}): ${status?.message}`);
   }
   if (current.length !== 1) found.push(`${current.length} rollouts are not superseded`);
+  for (const { value } of coordinator.catalog.objects("Repair").values()) {
+    if (!hasEnded(value))
+      found.push(`${value.metadata.name} is ${value.status?.phase} (${value.status?.reason}): ${value.status?.message}`);
+  }
   if (found.length > 0) return found;
   const wanted = wantedOf(revision);
   for (const node of world.nodes) {

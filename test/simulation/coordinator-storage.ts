@@ -1,6 +1,6 @@
 /** The coordinator's durable parts with a disk's latency, as one life of it sees them; commits and log rows are observed when durable. */
 import type { DesiredNode, ReportLog, SnapshotStore, Store } from "@drover/coordinator";
-import type { Rollout } from "@drover/api";
+import type { Repair, Rollout } from "@drover/api";
 import { readBatch } from "../../coordinator/src/reportlog/report-count.ts";
 import type { StoreOperation, WatchBatch } from "../../coordinator/src/store/store.ts";
 import type { Disk } from "./disk.ts";
@@ -53,6 +53,9 @@ function observeCommit(operation: StoreOperation, observe: Observe): void {
   } else if (key.startsWith("objects/Rollout/")) {
     const { metadata, status } = JSON.parse(Buffer.from(value).toString()) as Rollout;
     observe({ type: "rollout", name: metadata.name, phase: status?.phase ?? "", reason: status?.reason ?? "" });
+  } else if (key.startsWith("objects/Repair/")) {
+    const repair = JSON.parse(Buffer.from(value).toString()) as Repair;
+    observe({ type: "repair", name: repair.metadata.name, node: repair.spec.node, repair });
   }
 }
 

@@ -94,6 +94,13 @@ export function strike(kind: FaultKind, world: World, random: Random): void {
       if (node?.driftAboveLive() === true) say(`${node.nodeId} its containerd is configured otherwise`);
       return;
     }
+    case "runtimeSick": {
+      const node = anyNode();
+      node.setSick(true);
+      return say(`${node.nodeId} its runtime no longer answers`);
+    }
+    case "repairAsked":
+      return void world.askForRepair(anyNode(), random.unit() < 0.5 ? "RestartUnits" : "Reapply");
     case "drift": {
       const node = anyNode();
       say(`${node.nodeId} ${node.drift(random)}`);
@@ -127,6 +134,7 @@ export function heal(world: World): void {
   coordinator.start();
   for (const node of nodes) {
     node.link.setCut(false);
+    node.setSick(false);
     node.start();
   }
 }

@@ -134,7 +134,7 @@ export function acknowledgedReports(): Checker {
 }
 
 /**
- * I2 and I3 on the machine: what is done to it is what a durable plan says, after the durable intent; drift repair knows the enforced plan only. I4: what
+ * I2 and I3 on the machine: what is done to it is what a durable plan or a repair says, after the durable intent; drift repair knows the enforced plan only. I4: what
  * was intended may be put back to what the machine had before any plan.
  * @param originals sysctls of a machine that nobody has touched
  */
@@ -146,6 +146,8 @@ export function persistedFirst(originals: Readonly<Record<string, string>> = {})
       enforced: undefined,
       intended: new Map<StepKind, Plan>(),
       everIntended: new Set<Plan>(),
+      restartsAsked: new Set<string>(),
+      restartsSpent: 0,
     };
     nodes.set(node, known);
     return known;
@@ -177,6 +179,13 @@ export function persistedFirst(originals: Readonly<Record<string, string>> = {})
         }
         case "effect":
           return judgeEffect(observation, plansOf(observation.node), originals);
+        case "repair": {
+          const { restartsAsked } = plansOf(observation.node);
+          for (const [index, { rung, askedAt }] of (observation.repair.status?.attempts ?? []).entries()) {
+            if (rung === "RestartUnits" && askedAt !== undefined) restartsAsked.add(`${observation.name}/${index}`);
+          }
+          return undefined;
+        }
         case "decided":
         case "zone":
         case "rollout":
@@ -199,6 +208,9 @@ interface NodePlans {
   /** Kinds with a durable intent, and the plan it is of: a superseded plan's step still runs to its end. */
   readonly intended: Map<StepKind, Plan>;
   readonly everIntended: Set<Plan>;
+  /** Attempts of repairs of which it is durable that the node is asked to restart its units, and how many restarts no plan explains: each is done once. */
+  readonly restartsAsked: Set<string>;
+  restartsSpent: number;
 }
 
 function judgeEffect(
@@ -228,7 +240,9 @@ function judgeEffect(
         if (target.startsWith("/etc/containerd/certs.d/")) return allowed("containerd").length > 0;
         return plans.intended.has("containerd");
       case "units.restart":
-        return plans.intended.has("containerd");
+        if (plans.intended.has("containerd")) return true;
+        plans.restartsSpent += 1;
+        return plans.restartsSpent <= plans.restartsAsked.size;
       default:
         return false;
     }

@@ -5,7 +5,7 @@ import { FAKE_CONTAINERD_PATH, fakeContainerdProgram, type FakeHost, fakeHost } 
 import type { Host } from "@drover/agent";
 import type { Life } from "./life.ts";
 import type { Observe } from "./observations.ts";
-import { imageCatalog, kernelDefaults } from "./scenario.ts";
+import { imageCatalog, kernelDefaults, RUNTIME_UNIT } from "./scenario.ts";
 
 const CONTAINERD_VERSION = "1.7.20";
 const PIN_LABEL = "io.cri-containerd.pinned";
@@ -16,7 +16,10 @@ export function makeMachine(bootId: string): FakeHost {
     bootId,
     files: { [FAKE_CONTAINERD_PATH]: { content: CONTAINERD_VERSION, mode: 0o755 } },
     sysctls: kernelDefaults,
-    activeUnits: ["containerd.service"],
+    activeUnits: [RUNTIME_UNIT],
+    onRestart: (unit, restarted) => {
+      if (unit === RUNTIME_UNIT) restarted.containerd.breakCri(undefined);
+    },
     containerd: {
       version: CONTAINERD_VERSION,
       registry: Object.fromEntries(imageCatalog.map(({ name, digest, size }) => [`${name.replace(/:[^:]+$/, "")}@${digest}`, size])),

@@ -1,9 +1,9 @@
-/** One run to look at: `node test/simulation/main.ts --seed S --agents N --scenario calm|stormy|zoned|"stormy fleet" [--transcript FILE] [--log]`. */
+/** One run to look at: `node test/simulation/main.ts --seed S --agents N --scenario calm|stormy|zoned|ailing|"stormy fleet" [--transcript FILE] [--log]`. */
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import pino from "pino";
 import { silentLog } from "@drover/lifecycle";
-import { calm, stormy, stormyFleet, zoned } from "./scenario.ts";
+import { scenarios } from "./scenario.ts";
 import { describeFailure, runSimulation } from "./simulation.ts";
 
 const { values } = parseArgs({
@@ -17,9 +17,11 @@ const { values } = parseArgs({
 });
 const agents = Number(values.agents);
 const fleetBudget = Math.max(5, Math.floor(agents / 5));
-const scenario = [calm(fleetBudget), stormy, zoned, stormyFleet(fleetBudget)].find(({ name }) => name === values.scenario);
+const known = scenarios(fleetBudget);
+const scenario = known.find(({ name }) => name === values.scenario);
 if (scenario === undefined || !Number.isSafeInteger(agents) || agents < 1 || !Number.isSafeInteger(Number(values.seed))) {
-  console.error("simulation: --seed and --agents take whole numbers, --scenario calm, stormy, zoned or 'stormy fleet'");
+  const names = known.map(({ name }) => `'${name}'`).join(", ");
+  console.error(`simulation: --seed and --agents take whole numbers, --scenario one of ${names}`);
   process.exit(2);
 }
 const options = {

@@ -1,4 +1,5 @@
 /** What the simulation sees happen, at the moment it happens: the input of the invariant checkers and of the transcript. */
+import type { Repair } from "@drover/api";
 import type { Plan, StepKind } from "@drover/proto";
 
 export interface Pair {
@@ -12,6 +13,8 @@ export type Observation =
   /** A whole zone is cut off, or is there again. */
   | { readonly type: "zone"; readonly zone: string; readonly nodes: readonly string[]; readonly isSilent: boolean }
   | { readonly type: "rollout"; readonly name: string; readonly phase: string; readonly reason: string }
+  /** Committed to the coordinator's store: a repair, and how far it has come. */
+  | { readonly type: "repair"; readonly name: string; readonly node: string; readonly repair: Repair }
   /** Durable in a node's journal. */
   | ({ readonly type: "accepted"; readonly node: string; readonly plan: Plan } & Pair)
   | ({ readonly type: "intent"; readonly node: string; readonly kind: StepKind } & Pair)

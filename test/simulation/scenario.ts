@@ -16,6 +16,10 @@ export type FaultKind =
   | "driftAboveLive"
   /** A whole zone is cut off, and comes back. */
   | "zoneSilent"
+  /** A runtime no longer answers CRI; only a restart of its unit mends it. */
+  | "runtimeSick"
+  /** An operator asks for a repair of a node, sick or not. */
+  | "repairAsked"
   | "clockJump";
 
 export interface Scenario {
@@ -23,6 +27,8 @@ export interface Scenario {
   readonly maxUnavailable: number;
   /** Nodes are spread over so many zones, of which each may have so many in change, in waves; left out: there are none. */
   readonly zones?: { readonly count: number; readonly maxUnavailable: number };
+  /** Nodes that are unhealthy are repaired unasked. */
+  readonly isRemediated?: boolean;
   /** Virtual minutes after the start at which the next revision of the profile is applied; the first is there from the start. */
   readonly changesAtMinutes: readonly number[];
   /** Faults strike from the start until this minute; then everything is whole again. */
@@ -90,6 +96,19 @@ export const zoned: Scenario = {
   faultsPerHour: { ...stormy.faultsPerHour, busLost: 0, busDown: 3, driftAboveLive: 20, zoneSilent: 8 },
 };
 
+/** Zones again, and machines whose runtime falls sick: they are repaired unasked and when operators ask, while revisions roll out. */
+export const ailing: Scenario = {
+  ...zoned,
+  name: "ailing",
+  isRemediated: true,
+  faultsPerHour: { ...zoned.faultsPerHour, zoneSilent: 4, runtimeSick: 20, repairAsked: 20 },
+};
+
+/** Those of a campaign and of the command, by name. @param fleetBudget of the ones that take their budget from the fleet's size */
+export function scenarios(fleetBudget: number): readonly Scenario[] {
+  return [calm(fleetBudget), stormy, zoned, ailing, stormyFleet(fleetBudget)];
+}
+
 export const kernelDefaults: Readonly<Record<string, string>> = {
   "net.core.somaxconn": "4096",
   "net.ipv4.tcp_keepalive_time": "7200",
@@ -108,6 +127,7 @@ export const imageCatalog = [3_000_000, 20_000_000, 45_000_000, 8_000_000, 60_00
 export const PROFILE = "worker";
 export const NODE_SET = "workers";
 export const ZONE_LABEL = "topology.kubernetes.io/zone";
+export const RUNTIME_UNIT = "containerd.service";
 const PROBE_PORT = 10_250;
 
 export function zoneOf(index: number, { zones }: Scenario): string | undefined {
@@ -118,7 +138,7 @@ const LOCK = "worker-images";
 /** What an operator applies for the given revision, in this order; each differs from the one before in all three steps. */
 export function manifests(
   revision: number,
-  { maxUnavailable, zones }: Pick<Scenario, "maxUnavailable" | "zones">,
+  { maxUnavailable, zones, isRemediated }: Pick<Scenario, "maxUnavailable" | "zones" | "isRemediated">,
 ): readonly (NodeProfile | NodeSet | ImageLock)[] {
   const apiVersion = "drover.dev/v1alpha1";
   const images = [0, 1, 2].map((offset) => ({ ...imageCatalog[(revision + offset) % imageCatalog.length]!, pinned: true }));
@@ -165,6 +185,18 @@ export function manifests(
               }),
         },
         ...(zones === undefined ? {} : { probePort: PROBE_PORT }),
+        ...(isRemediated === true
+          ? {
+              remediation: {
+                enabled: true,
+                unhealthyFor: "1m",
+                rungs: ["RestartUnits", "Reapply", "HandOver"],
+                units: [RUNTIME_UNIT],
+                topologyKey: ZONE_LABEL,
+                allowControlPlaneDowntime: false,
+              },
+            }
+          : {}),
       },
     },
   ];

@@ -124,6 +124,11 @@ export class SimulatedNode {
     return "net.core.somaxconn set to 128";
   }
 
+  /** Its runtime no longer answers CRI, until its unit is restarted or somebody cures it. */
+  setSick(isSick: boolean): void {
+    this.machine.containerd.breakCri(isSick ? "runtime network not ready" : undefined);
+  }
+
   get hasDriftedAboveLive(): boolean {
     return this.#hasDriftedAboveLive;
   }

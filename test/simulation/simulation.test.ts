@@ -1,6 +1,7 @@
+import { API_VERSION, type Repair } from "@drover/api";
 import { type DesiredNode, keys, type Store } from "@drover/coordinator";
 import { describe, expect, it } from "vitest";
-import { calm, stormy, stormyFleet, zoned } from "./scenario.ts";
+import { ailing, calm, RUNTIME_UNIT, stormy, stormyFleet, zoned } from "./scenario.ts";
 import { describeFailure, runSimulation, type SimulationOptions } from "./simulation.ts";
 
 /** Everything held, or the test says how to run it again. */
@@ -46,6 +47,14 @@ describe("a fleet in one process", () => {
     const { transcript } = await passing({ seed: 7, agents: 40, scenario: zoned });
     expect(transcript.match(/zone-\d is silent/g)?.length).toBeGreaterThan(1);
     expect(transcript).toContain("its containerd is configured otherwise");
+  });
+});
+
+describe("repairs beside rollouts", () => {
+  it("of machines whose runtime falls sick keep to their limits, and end", { timeout: 240_000 }, async () => {
+    const { transcript } = await passing({ seed: 1, agents: 50, scenario: ailing });
+    expect(transcript).toContain("its runtime no longer answers");
+    expect(transcript.match(/Succeeded RestartUnits/g)?.length).toBeGreaterThan(5);
   });
 });
 
@@ -97,6 +106,18 @@ describe("a breach that is planted is found", () => {
     expect(invariants).toContain("I3");
   });
 
+  it("when somebody else begins repairs of all nodes at once", { timeout: 60_000 }, async () => {
+    const invariants = await broken({
+      strike: {
+        atMinute: 2,
+        with: async ({ coordinator, nodes }) => {
+          for (const { nodeId, name } of nodes) await beginRepair(coordinator.store, nodeId, name);
+        },
+      },
+    });
+    expect(invariants).toContain("repairs");
+  });
+
   it("when a node is decided an older generation", { timeout: 60_000 }, async () => {
     const invariants = await broken({
       strike: { atMinute: 3.1, with: ({ coordinator, nodes }) => decideAnew(coordinator.store, nodes[0]!.nodeId, -1) },
@@ -104,6 +125,18 @@ describe("a breach that is planted is found", () => {
     expect(invariants).toContain("I2");
   });
 });
+
+async function beginRepair(store: Store, nodeId: string, nodeName: string): Promise<void> {
+  const attempt = { rung: "RestartUnits", startedAt: "2026-01-01T00:00:00Z", outcome: "Running", message: "" } as const;
+  const repair: Repair = {
+    apiVersion: API_VERSION,
+    kind: "Repair",
+    metadata: { name: `${nodeName}-1`, uid: nodeId },
+    spec: { node: nodeId, nodeName, rungs: ["RestartUnits"], units: [RUNTIME_UNIT], reason: "planted", requestedBy: "coordinator" },
+    status: { phase: "Running", reason: "", message: "", rung: 0, attempts: [attempt] },
+  };
+  await store.commit([{ type: "put", key: keys.object("Repair", repair.metadata.name), value: Buffer.from(JSON.stringify(repair)) }]);
+}
 
 /** What is decided for the node, with another generation. */
 async function decideAnew(store: Store, nodeId: string, by: number): Promise<void> {

@@ -1,19 +1,26 @@
 /** Everything of one run put together: clock, bus, coordinator, machines with agents, sessions, and who watches them. */
-import { API_VERSION, type Node } from "@drover/api";
+import { API_VERSION, type Node, type Rung } from "@drover/api";
 import { type Log, type Random, seededRandom, silentLog, VirtualClock } from "@drover/lifecycle";
 import { crc32 } from "node:zlib";
 import { keys, memoryBus, type MemoryBus, type NodeRecord, type ReportLog } from "@drover/coordinator";
 import type { StateDirectory } from "@drover/agent";
+import { CreateRepairsRequest } from "@drover/proto";
 import { base32Text } from "../../coordinator/src/identity/node-names.ts";
 import { NodeLink } from "./bus-sides.ts";
 import { acknowledgedReports, type Checker, disruptionBudget, persistedFirst, risingPairs, silentZones, zoneBudget } from "./invariants.ts";
 import { addressOf } from "./machine.ts";
 import type { Observation } from "./observations.ts";
-import { kernelDefaults, type Scenario, ZONE_LABEL, zoneOf } from "./scenario.ts";
+import { repairLimits } from "./repair-limits.ts";
+import { kernelDefaults, RUNTIME_UNIT, type Scenario, ZONE_LABEL, zoneOf } from "./scenario.ts";
 import { SessionNetwork } from "./session-network.ts";
 import { SimulatedCoordinator } from "./simulated-coordinator.ts";
 import { SimulatedNode } from "./simulated-node.ts";
 import { Transcript } from "./transcript.ts";
+
+type Verdict = "healthy" | "unhealthy" | "unknown";
+
+/** By then whoever decides has seen it. */
+const VERDICT_SETTLED_MS = 10_000;
 
 export interface Violation {
   readonly invariant: string;
@@ -51,6 +58,8 @@ export class World {
   readonly silentZones = new Set<string>();
   /** By node id. */
   readonly #fellAlone = new Set<string>();
+  /** By node id: since when the coordinator has held its verdict. */
+  readonly #verdicts = new Map<string, { readonly verdict: Verdict; readonly sinceMs: number }>();
   readonly #zoneOf: ReadonlyMap<string, string | undefined>;
   readonly #seed: number;
   readonly #checkers: readonly Checker[];
@@ -67,6 +76,13 @@ export class World {
       acknowledgedReports(),
       persistedFirst(kernelDefaults),
       silentZones(() => this.clock.monotonicMs()),
+      repairLimits({
+        fleetSize: agents,
+        zoneOf: (node) => this.#zoneOf.get(node),
+        nowMs: () => this.clock.now(),
+        settledVerdict: (node) => this.#settledVerdict(node),
+        settledUnhealthy: () => this.nodes.filter(({ nodeId }) => this.#settledVerdict(nodeId) === "unhealthy").length,
+      }),
       ...(scenario.zones === undefined ? [] : [zoneBudget(scenario.zones.maxUnavailable, (node) => this.#zoneOf.get(node))]),
     ];
     const { clock, transcript } = this;
@@ -135,12 +151,13 @@ export class World {
     }
   }
 
-  #verdictOf(nodeId: string): string | undefined {
+  #verdictOf(nodeId: string): Verdict | undefined {
     return this.coordinator.coordinator?.fleet.node(nodeId)?.health.verdict;
   }
 
   /** Where a whole zone is silent nobody is called dead, whatever the second path says; who fell silent alone and before it may be. */
   judgeVerdicts(): void {
+    this.#followVerdicts();
     for (const [nodeId, zone] of this.#zoneOf) {
       if (zone === undefined || !this.silentZones.has(zone) || this.#fellAlone.has(nodeId)) continue;
       const health = this.coordinator.coordinator?.fleet.node(nodeId)?.health;
@@ -148,6 +165,33 @@ export class World {
       const message = `${nodeId} is called dead while all of ${zone} is silent`;
       this.violations.push({ invariant: "silent zones", message, atMs: this.clock.monotonicMs() });
     }
+  }
+
+  /** An operator's wish; the coordinator may be away, or refuse. */
+  async askForRepair({ nodeId }: SimulatedNode, rung: Rung): Promise<void> {
+    const repairs = this.coordinator.coordinator?.operator.repairs;
+    if (repairs === undefined) return;
+    const units = rung === "RestartUnits" ? [RUNTIME_UNIT] : [];
+    const wish = { nodes: [nodeId], labelSelector: "", rungs: [rung], units, reason: "it may help", confirmedNodes: 0 };
+    const answer = await repairs.create(CreateRepairsRequest.fromPartial(wish), false, "operator:simulation").then(
+      ([seen]) => `asked for ${seen?.object.metadata.name ?? ""}: ${rung}`,
+      (error: unknown) => `no repair: ${error instanceof Error ? error.message : String(error)}`,
+    );
+    this.transcript.say("operator", answer);
+  }
+
+  #followVerdicts(): void {
+    const atMs = this.clock.monotonicMs();
+    for (const { nodeId } of this.nodes) {
+      const verdict = this.#verdictOf(nodeId);
+      if (verdict === undefined) this.#verdicts.delete(nodeId);
+      else if (this.#verdicts.get(nodeId)?.verdict !== verdict) this.#verdicts.set(nodeId, { verdict, sinceMs: atMs });
+    }
+  }
+
+  #settledVerdict(nodeId: string): Verdict | undefined {
+    const held = this.#verdicts.get(nodeId);
+    return held !== undefined && this.clock.monotonicMs() - held.sinceMs >= VERDICT_SETTLED_MS ? held.verdict : undefined;
   }
 
   /** Observations so far. */
@@ -220,6 +264,8 @@ function describe(observation: Observation): string {
       return `${observation.zone} is ${observation.isSilent ? "silent" : "there again"}`;
     case "rollout":
       return `${observation.name} ${observation.phase} ${observation.reason}`;
+    case "repair":
+      return `${observation.name} ${observation.repair.status?.phase ?? ""} ${observation.repair.status?.attempts.at(-1)?.rung ?? ""}`.trimEnd();
     case "accepted":
       return `accepted ${observation.planEpoch}/${observation.generation}`;
     case "intent":
