@@ -17,6 +17,7 @@ import { FleetState } from "./fleet/fleet-state.ts";
 import type { FleetView } from "./fleet/fleet.ts";
 import type { DisruptionOf } from "./fleet/disruption.ts";
 import { CellIndex } from "./fleet/node-cells.ts";
+import type { HeartbeatPace } from "./fleet/health.ts";
 import { createObserver, type Observer } from "./fleet/observer.ts";
 import { secondPath } from "./fleet/second-paths.ts";
 import { Suspects } from "./fleet/suspects.ts";
@@ -67,6 +68,8 @@ export interface CoordinatorParts {
   readonly askWebhook?: AskWebhook;
   /** Where bundles of repairs lie; undefined: in memory. */
   readonly evidence?: EvidenceStore;
+  /** How often nodes beat. Default: every 10 s, and 1,000 beats a second of all together. */
+  readonly heartbeatPace?: HeartbeatPace;
   /** Default 10,000. */
   readonly keptAuditRecords?: number;
   /** Default 7 days or 2 GiB. */
@@ -193,6 +196,7 @@ class CoordinatorCore implements Coordinator {
       knownNode,
       cellsOf: (nodeId) => cells.of(nodeId),
       suspects: this.#suspects,
+      pace: parts.heartbeatPace,
       clock,
       random,
       log: log.child({ component: "observer" }),

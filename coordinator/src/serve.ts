@@ -100,6 +100,7 @@ async function serveLocked(options: ServeOptions, signal: AbortSignal): Promise<
       connectTcp: tcpConnect(clock),
       askWebhook,
       enrolment: () => ({ caPin: authority.pin, endpoint: endpointOf("enrolment") }),
+      heartbeatPace: config.heartbeats,
       keptAuditRecords: config.limits.auditRecords,
       keptReports: { ageMs: config.reportLog.maxAgeMs, bytes: config.reportLog.maxBytes },
     });

@@ -34,6 +34,7 @@ describe("loadConfig", () => {
         advertisedHosts: expect.arrayContaining(["localhost", "127.0.0.1"]),
         nats: { kind: "embedded", port: 4222, program: undefined },
         reportLog: { maxAgeMs: 7 * 86_400_000, maxBytes: 2 * 1024 ** 3 },
+        heartbeats: { shortestIntervalMs: 10_000, perSecond: 1_000 },
         log: { level: "info" },
       },
     });
@@ -54,6 +55,7 @@ nats:
     systemUserCredsFile: /etc/drover/sys.creds
     caFile: /etc/drover/ca.pem
 reportLog: {maxAge: 36h, maxBytes: 512Mi}
+heartbeats: {shortestInterval: 30s, perSecond: 10000}
 log: {level: debug}
 limits: {connectionAge: 30m, auditRecords: 500}
 `;
@@ -64,6 +66,7 @@ limits: {connectionAge: 30m, auditRecords: 500}
         advertisedHosts: ["drover.example", "10.0.0.1"],
         nats: { kind: "outside", urls: ["tls://nats.example:4222"], caFile: "/etc/drover/ca.pem" },
         reportLog: { maxAgeMs: 129_600_000, maxBytes: 512 * 1024 ** 2 },
+        heartbeats: { shortestIntervalMs: 30_000, perSecond: 10_000 },
         limits: { connectionAgeMs: 1_800_000, auditRecords: 500, streamsPerConnection: 64 },
       },
     });
@@ -137,6 +140,7 @@ limits: {connectionAge: 30m, auditRecords: 500}
     ["reportLog: {maxAge: 1s}", "1:21: reportLog.maxAge: must be at least 1m"],
     ["reportLog: {maxBytes: lots}", "1:23: reportLog.maxBytes: must be bytes: a number, or one with Ki"],
     ["reportLog: {maxBytes: 1Ki}", "1:23: reportLog.maxBytes: must be at least 1Mi"],
+    ["heartbeats: {shortestInterval: 10ms}", "1:32: heartbeats.shortestInterval: must be at least 1s"],
     ["limits: {streamsPerConnection: 0}", "1:32: limits.streamsPerConnection: must be a whole number from 1 to 10000"],
     // What nothing enforces cannot be asked for.
     ["limits: {connections: 100}", "1:10: limits.connections: "],

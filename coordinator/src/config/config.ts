@@ -14,6 +14,7 @@ export interface Config {
   /** undefined: in the data directory. */
   readonly secretKeyFile: string | undefined;
   readonly reportLog: { readonly maxAgeMs: number; readonly maxBytes: number };
+  readonly heartbeats: { readonly shortestIntervalMs: number; readonly perSecond: number };
   readonly log: { readonly level: "debug" | "info" | "warn" | "error" };
   readonly limits: {
     readonly streamsPerConnection: number;
@@ -151,7 +152,7 @@ function portClashes({ listen }: WrittenConfig): { readonly at: readonly string[
 }
 
 function configOf(written: WrittenConfig): Config {
-  const { dataDir, listen, reportLog, log, limits, nats, secrets } = written;
+  const { dataDir, listen, reportLog, heartbeats, log, limits, nats, secrets } = written;
   const { connectionAge, ...counts } = limits;
   return {
     dataDir,
@@ -163,6 +164,7 @@ function configOf(written: WrittenConfig): Config {
         : { kind: "outside", ...nats.outside },
     secretKeyFile: secrets.keyFile,
     reportLog: { maxAgeMs: reportLog.maxAge, maxBytes: reportLog.maxBytes },
+    heartbeats: { shortestIntervalMs: heartbeats.shortestInterval, perSecond: heartbeats.perSecond },
     log,
     limits: { ...counts, connectionAgeMs: connectionAge },
   };

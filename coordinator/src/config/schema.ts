@@ -102,6 +102,14 @@ export const configSchema = z.strictObject({
       maxBytes: bytes(1024 ** 2, "1Mi").prefault("2Gi"),
     })
     .prefault({}),
+  heartbeats: z
+    .strictObject({
+      shortestInterval: durationMs(1_000, "1s")
+        .prefault("10s")
+        .describe("How often nodes beat while they are few; silence of three is noticed."),
+      perSecond: limit(100, 100_000, 1_000).describe("Beats of all nodes together; above it each beats less often."),
+    })
+    .prefault({}),
   log: z
     .strictObject({ level: z.enum(["debug", "info", "warn", "error"], "must be debug, info, warn or error").default("info") })
     .prefault({}),

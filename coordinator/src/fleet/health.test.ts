@@ -95,7 +95,11 @@ describe("every verdict", () => {
 
 describe("the interval of beats", () => {
   it("keeps the whole fleet at 1,000 a second at most, and grace at three of them", () => {
-    expect([1, 1_000, 10_000, 20_000, 100_000].map(heartbeatIntervalMs)).toEqual([10_000, 10_000, 10_000, 20_000, 100_000]);
+    expect([1, 1_000, 10_000, 20_000, 100_000].map((nodes) => heartbeatIntervalMs(nodes))).toEqual([
+      10_000, 10_000, 10_000, 20_000, 100_000,
+    ]);
+    const brisk = { shortestIntervalMs: 5_000, perSecond: 10_000 };
+    expect([1, 50_000, 100_000].map((nodes) => heartbeatIntervalMs(nodes, brisk))).toEqual([5_000, 5_000, 10_000]);
     expect([10_000, 20_000].map(graceMs)).toEqual([30_000, 60_000]);
   });
 });

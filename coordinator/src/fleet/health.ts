@@ -69,13 +69,18 @@ export function verdict(observer: ObserverState, node: NodeSigns): Health {
   return { verdict: "unhealthy", reason: "Silent" };
 }
 
-const MIN_INTERVAL_MS = 10_000;
-const BEATS_PER_SECOND = 1_000;
+/** How often nodes beat when there are few, and how often all together when there are many. */
+export interface HeartbeatPace {
+  readonly shortestIntervalMs: number;
+  readonly perSecond: number;
+}
+
+export const defaultPace: HeartbeatPace = { shortestIntervalMs: 10_000, perSecond: 1_000 };
 const MIN_GRACE_MS = 30_000;
 
-/** How often nodes are to beat: the whole fleet together at most 1,000 times a second. */
-export function heartbeatIntervalMs(nodes: number): number {
-  return Math.max(MIN_INTERVAL_MS, Math.ceil((nodes * 1_000) / BEATS_PER_SECOND));
+/** How often a node is to beat: the whole fleet together at most pace.perSecond times a second. */
+export function heartbeatIntervalMs(nodes: number, { shortestIntervalMs, perSecond } = defaultPace): number {
+  return Math.max(shortestIntervalMs, Math.ceil((nodes * 1_000) / perSecond));
 }
 
 export function graceMs(intervalMs: number): number {

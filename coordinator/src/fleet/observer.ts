@@ -8,13 +8,15 @@ import type { Bus, HeartbeatMessage } from "../bus/bus.ts";
 import { CellWatch, type CellWatchOptions } from "./cell-watch.ts";
 import type { Disruption } from "./disruption.ts";
 import type { Beat, FleetState } from "./fleet-state.ts";
-import { graceMs, heartbeatIntervalMs, type NodeSigns, type ObserverState, verdict } from "./health.ts";
+import { defaultPace, graceMs, heartbeatIntervalMs, type HeartbeatPace, type NodeSigns, type ObserverState, verdict } from "./health.ts";
 
 export interface ObserverOptions extends CellWatchOptions {
   readonly bus: Bus;
   readonly fleet: FleetState;
   /** Beats of others are passed over. */
   readonly knownNode: (nodeId: string) => boolean;
+  /** Default: every 10 s, and 1,000 beats a second of all nodes together. */
+  readonly pace?: HeartbeatPace | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -68,7 +70,8 @@ class FleetObserver implements Observer {
   /** Sentinels under way: sequence to monotonic time sent. */
   readonly #outstanding = new Map<number, number>();
   #sequence: number;
-  #intervalMs = heartbeatIntervalMs(0);
+  readonly #pace: HeartbeatPace;
+  #intervalMs: number;
   #before: { readonly intervalMs: number; readonly untilMs: number } | undefined;
   #lastLapseMs: number;
   #loopLagMs = 0;
@@ -84,6 +87,8 @@ class FleetObserver implements Observer {
 
   constructor(options: ObserverOptions) {
     this.#options = options;
+    this.#pace = options.pace ?? defaultPace;
+    this.#intervalMs = heartbeatIntervalMs(0, this.#pace);
     this.#cells = new CellWatch(options);
     // Not from 1: the last sentinel of the coordinator before us is still in the stream.
     this.#sequence = Math.floor(options.random.unit() * 0x7fffffff);
@@ -253,7 +258,7 @@ class FleetObserver implements Observer {
   async #grantBudgets(signal: AbortSignal): Promise<void> {
     const { bus, clock, fleet, log } = this.#options;
     while (!signal.aborted) {
-      const wantedMs = heartbeatIntervalMs(fleet.size);
+      const wantedMs = heartbeatIntervalMs(fleet.size, this.#pace);
       if (Math.abs(wantedMs - this.#intervalMs) > BUDGET_HYSTERESIS * this.#intervalMs) {
         log.info({ intervalMs: wantedMs, nodes: fleet.size }, "heartbeat interval changes");
         this.#before = { intervalMs: this.#intervalMs, untilMs: clock.monotonicMs() + BUDGET_EVERY_MS + this.#intervalMs };
