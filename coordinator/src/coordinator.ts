@@ -159,6 +159,7 @@ class CoordinatorCore implements Coordinator {
           });
         },
         changed: (nodeId) => {
+          this.#waker.sessionChanged(nodeId);
           this.#nodeChanged(nodeId);
           this.#controller.look(nodeId);
         },
@@ -218,7 +219,7 @@ class CoordinatorCore implements Coordinator {
       clock,
       random,
       fleet,
-      desired: () => [...catalog.desired.values()].map(({ value }) => value),
+      catalog,
       isLive: (nodeId) => sessions.isLive(nodeId),
       isBarred: (nodeId) => catalog.restored !== undefined || !knownNode(nodeId) || this.#lacksKinds(nodeId),
     });
