@@ -233,7 +233,8 @@ export class Catalog {
   }
 
   #remember(taken: readonly CatalogChange[]): void {
-    this.#history.push(...taken);
+    // Not spread: a load is of more than a call has arguments.
+    for (const change of taken) this.#history.push(change);
     if (this.#history.length <= HISTORY_LENGTH * 1.1) return;
     const kept = this.#history.slice(-HISTORY_LENGTH);
     this.#historyFrom = this.#history[this.#history.length - kept.length - 1]!.revision;
