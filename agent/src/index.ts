@@ -3,6 +3,8 @@ export { type Agent, type AgentIntervals, type AgentParts, type AgentStatus, cre
 export type { Host } from "./host/host.ts";
 export type { AgentBus, Conversation, DurableLog, LogRecord, Sessions, StateDirectory } from "./ports.ts";
 export type { StepTable } from "./reconcile/engine-parts.ts";
+export { type Acceptance, acceptPlan } from "./reconcile/accept-plan.ts";
+export { beatFlags, slotOf } from "./report/heartbeats.ts";
 export { type Failpoint, failpointFrom, failpointNames } from "./reconcile/failpoints.ts";
 export { FileStateDirectory, MemoryStateDirectory, StateIsDown } from "./state/index.ts";
 export { FakeCrash, type FakeHost, fakeHost, type FakeHostOptions, fakeSteps } from "./fake/index.ts";

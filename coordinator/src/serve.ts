@@ -10,6 +10,7 @@ import type { Config } from "./config/config.ts";
 import { type Coordinator, createCoordinator } from "./coordinator.ts";
 import { type BoundPorts, type DataFiles, dataFiles, makeDataDirectory, writePorts } from "./data-files.ts";
 import { tcpConnect } from "./fleet/tcp-connect.ts";
+import type { ConnectTcp } from "./fleet/tcp-path.ts";
 import { hostAndPort } from "./host-and-port.ts";
 import { type Authority, openAuthority } from "./identity/authority.ts";
 import { createEnrolment, type Enrolment } from "./identity/enrolment.ts";
@@ -36,7 +37,11 @@ export interface ServeOptions {
   readonly clock?: Clock;
   readonly random?: Random;
   /** Called when all ports serve. */
-  readonly onServing?: (ports: BoundPorts) => void;
+  readonly onServing?: (ports: BoundPorts, nats: NatsCredentialIssuer) => void;
+  /** What silent nodes are knocked at with; left out: sockets. */
+  readonly connectTcp?: ConnectTcp;
+  /** What else runs beside the coordinator: ways in that only a simulation has. */
+  readonly besides?: (coordinator: Coordinator) => readonly Component[];
 }
 
 /** Two on the same data would decide for the same nodes, and the one that stops would end the other's NATS. */
@@ -97,7 +102,7 @@ async function serveLocked(options: ServeOptions, signal: AbortSignal): Promise<
       snapshotStore: fileSnapshotStore(files.snapshot),
       clusters: { box: secretBox(config, files, log), connect: connectKubernetes },
       evidence: fileEvidenceStore(files.evidence),
-      connectTcp: tcpConnect(clock),
+      connectTcp: options.connectTcp ?? tcpConnect(clock),
       askWebhook,
       enrolment: () => ({ caPin: authority.pin, endpoint: endpointOf("enrolment") }),
       heartbeatPace: config.heartbeats,
@@ -116,7 +121,7 @@ async function serveLocked(options: ServeOptions, signal: AbortSignal): Promise<
         ports = bound;
         writePorts(files, bound);
         log.info({ ...bound, hosts: config.advertisedHosts, caPin: authority.pin }, "serving");
-        options.onServing?.(bound);
+        options.onServing?.(bound, nats);
         await doors.run(ended);
       },
     };
@@ -128,6 +133,7 @@ async function serveLocked(options: ServeOptions, signal: AbortSignal): Promise<
         { name: "authority", run: (ended) => authority.run(ended, log.child({ component: "authority" })) },
         { name: "identity", run: (ended) => identity.run(ended) },
         { name: "coordinator", run: (ended) => coordinator.run(ended) },
+        ...(options.besides?.(coordinator) ?? []),
         serving,
       ],
       signal,

@@ -10,3 +10,5 @@
  */
 export type { SimOptions, Tier } from "./sim-options.ts";
 export type { AgentCounts, Observation, Selection, Sim, StepFailure, Usage, VerdictChange } from "./sim-port.ts";
+export { NODE_SET, objectsOf } from "./seed.ts";
+export { startSim } from "./start-sim.ts";

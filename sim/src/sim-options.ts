@@ -24,6 +24,8 @@ export interface SimOptions {
   /** Zones "zone-0"... and racks "rack-0"..., dealt round robin. Default 5 and one per 40 agents. */
   readonly zones?: number;
   readonly racks?: number;
+  /** Between sessions that nobody asked for, ms; 30 % jitter. Default 600,000, as agents have it. */
+  readonly pollMs?: number;
   /** What a step takes in agents, ms; 20 % jitter is added. Default 500. */
   readonly stepMs?: number;
   /** Where NodeSet "sim" says that machines can be knocked at; undefined: there is no second path. See Sim.knockable. */

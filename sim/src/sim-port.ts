@@ -129,4 +129,6 @@ export interface Usage {
   /** As the coordinator counted them. */
   readonly beatsTaken: number;
   readonly reportsTaken: number;
+  /** How late the simulation's own timers were at worst, ms: well above 100 means that it could not keep up, and the figures are too good. */
+  readonly worstLateMs: number;
 }

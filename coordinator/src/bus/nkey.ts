@@ -25,7 +25,7 @@ export class Nkey {
     this.#rawSeed = Buffer.from(rawSeed);
     this.#privateKey = createPrivateKey({ key: Buffer.concat([PKCS8_PREFIX, rawSeed]), format: "der", type: "pkcs8" });
     const spki = createPublicKey(this.#privateKey).export({ format: "der", type: "spki" });
-    this.publicKey = withChecksum(Buffer.concat([Buffer.from([ROLE_BYTES[role]]), spki.subarray(-32)]));
+    this.publicKey = publicNkey(role, spki.subarray(-32));
   }
 
   static create(role: NkeyRole): Nkey {
@@ -51,6 +51,11 @@ export class Nkey {
   sign(bytes: Uint8Array): Buffer {
     return sign(null, bytes, this.#privateKey);
   }
+}
+
+/** The public half as text. @param raw 32 bytes */
+export function publicNkey(role: NkeyRole, raw: Uint8Array): string {
+  return withChecksum(Buffer.concat([Buffer.from([ROLE_BYTES[role]]), raw]));
 }
 
 /** Whether text is the public half of a key of that role. */

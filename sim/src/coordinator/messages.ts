@@ -1,0 +1,25 @@
+/** What the simulation and its coordinator's process say to each other, over the channel that Node gives a child. */
+import type { Observation } from "../sim-port.ts";
+
+export interface NatsAccess {
+  readonly url: string;
+  readonly caPem: string;
+}
+
+export type FromCoordinator =
+  | { readonly type: "serving"; readonly session: number; readonly enrolment: number; readonly metrics: number; readonly nats: NatsAccess }
+  | { readonly type: "verdicts"; readonly changes: readonly (readonly [nodeId: string, verdict: string, reason: string])[] }
+  | { readonly type: "observed"; readonly request: number; readonly observation: Observation };
+
+export type ToCoordinator =
+  | { readonly type: "observe"; readonly request: number; readonly verdicts: boolean }
+  /** Addresses that answer no knock from now on, or answer again. */
+  | { readonly type: "knocks"; readonly addresses: readonly string[]; readonly isAnswered: boolean };
+
+/** Arguments of coordinator-main.ts, as JSON. */
+export interface CoordinatorArguments {
+  readonly configFile: string;
+  readonly doorPath: string;
+  /** That answer no knock from the start. */
+  readonly silentAddresses: readonly string[];
+}
