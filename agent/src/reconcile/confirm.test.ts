@@ -49,12 +49,12 @@ function planOf(generation: number, parts: { readonly value?: string; readonly i
   return Buffer.from(Plan.encode(plan).finish());
 }
 
-async function start(failpoint: Failpoint = noFailpoint): Promise<Engine> {
+async function start(failpoint: Failpoint = noFailpoint, steps = fakeSteps()): Promise<Engine> {
   const life = state.session();
   return Engine.open({
     nodeId: NODE,
     host,
-    steps: fakeSteps(),
+    steps,
     state: life,
     journal: await Journal.open(life, failpoint),
     reporter: { record: async (events) => void reported.push(...events), note: () => undefined },
@@ -147,6 +147,46 @@ describe("I4: what can cut the node off is undone unless it is confirmed", () =>
       "512",
       undefined,
     ]);
+  });
+
+  it("a step that still runs at the deadline is not waited for: it ends, and all is undone", async () => {
+    await enforceFirst({ value: "256", image: "a" });
+    const steps = fakeSteps();
+    let isWaiting = (): void => undefined;
+    const waiting = new Promise<void>((resolve) => (isWaiting = resolve));
+    const containerd: typeof steps.containerd = {
+      ...steps.containerd,
+      apply: async (spec, changes, context) => {
+        await steps.containerd.apply(spec, changes, context);
+        if (context.isUndo === true) return;
+        isWaiting();
+        await new Promise((_resolve, reject) => context.signal.addEventListener("abort", () => reject(context.signal.reason as Error)));
+      },
+    };
+    const engine = await start(noFailpoint, { ...steps, containerd });
+    await engine.accept(planOf(2, { value: "512", image: "b" }));
+    const applying = engine.apply(never);
+    await waiting;
+    await clock.advance(DEADLINE_MS);
+    await applying;
+    expect(finished()).toEqual([]);
+    expect(await engine.msUntilUndo()).toBe(0);
+    await engine.undo(never);
+    expect([host.kernel.value(NET), (await host.files.read(SETTINGS))?.toString()]).toEqual(["256", expect.stringContaining('"a"')]);
+    expect(finished()).toMatchObject([{ outcome: PlanOutcome.PLAN_OUTCOME_REJECTED, reason: "NotConfirmed" }]);
+  });
+
+  it("what is cancelled is undone at once, not at its deadline, and rejected", async () => {
+    const engine = await enforceFirst({ value: "256" });
+    await engine.accept(planOf(2, { value: "512" }));
+    await engine.apply(never);
+    engine.cancel({ planEpoch: 1, generation: 2 });
+    await engine.apply(never);
+    expect([finished(), await engine.msUntilUndo()]).toEqual([[], 0]);
+    await engine.undo(never);
+    expect([host.kernel.value(NET), engine.journal.rejectedGeneration]).toEqual(["256", 2]);
+    expect(finished()).toMatchObject([{ outcome: PlanOutcome.PLAN_OUTCOME_REJECTED, reason: "Cancelled" }]);
+    expect([engine.isCancelled, await engine.msUntilUndo()]).toEqual([false, undefined]);
   });
 
   it("needs no word for what cannot cut it off", async () => {

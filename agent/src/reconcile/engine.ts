@@ -2,6 +2,7 @@
  * Brings the machine to the accepted plan, and keeps what was enforced: the order of journal, effects and reports.
  * One caller at a time for apply and scan (the agent's loop); accept, cancel and dryRun may come in between.
  */
+import { DeadlineExceeded } from "@drover/lifecycle";
 import { type Change, Plan, type StepDiff, type StepKind } from "@drover/proto";
 import type { StepCondition } from "../steps/step.ts";
 import { type Acceptance, acceptPlan } from "./accept-plan.ts";
@@ -265,7 +266,7 @@ export class Engine {
     const plan = decodeKept(accepted);
     const { record } = this.#trial;
     if (record !== undefined && !this.#isTried(record)) await this.#trial.takeOver(accepted, plan.confirmDeadlineMs);
-    if (this.#isCancelled(accepted)) return this.#end(accepted, plan, cancelledAt(""));
+    if (this.#isCancelled(accepted)) return this.#endCancelled(accepted, plan, "");
     if (await this.#isHeld()) return "stopping";
     log.info({ generation: plan.generation, revision: plan.revision, done: accepted.done }, "applying plan");
     for (const each of await this.#inOrder(plan)) {
@@ -302,7 +303,7 @@ export class Engine {
   ): Promise<PlanEnding | "superseded" | "stopping" | undefined> {
     if (this.#isSuperseded(pair)) return "superseded";
     if (signal.aborted) return "stopping";
-    if (this.#isCancelled(pair)) return this.#end(pair, plan, cancelledAt(each.id));
+    if (this.#isCancelled(pair)) return this.#endCancelled(pair, plan, each.id);
     if (await this.#isHeld()) return "stopping";
     const run = await this.#run(pair, plan, each, signal);
     if (run.outcome !== "failed") return undefined;
@@ -314,11 +315,25 @@ export class Engine {
       return "stopping";
     }
     if (isUndone) return this.#end(pair, plan, { outcome: "rejected", step: each.id, reason, message });
+    // Its time is over, also that of a step which was not waited for any longer: the next pass undoes it.
+    if (await this.#isHeld()) return "stopping";
     return this.#end(pair, plan, { outcome: "failed", step: each.id, reason, message, isRetryable });
   }
 
+  /** What was tried is undone at once, and the plan rejected then. */
+  async #endCancelled(pair: Pair, plan: Plan, step: string): Promise<PlanEnding | "stopping"> {
+    const cancelled = { step, reason: "Cancelled", message: "the coordinator cancelled the plan" };
+    const { record } = this.#trial;
+    if (record === undefined || !this.#isTried(record))
+      return this.#end(pair, plan, { outcome: "failed", ...cancelled, isRetryable: false });
+    await this.#trial.undoing({ outcome: "rejected", ...cancelled });
+    return "stopping";
+  }
+
   async #run(pair: Pair, plan: Plan, each: BoundStep, signal: AbortSignal, isUndo = false): Promise<StepRun> {
-    const { journal, reporter, failpoint, stepDeadlineMs, log } = this.#parts;
+    const { journal, reporter, failpoint, stepDeadlineMs, clock, log } = this.#parts;
+    const overdue = new AbortController();
+    let unwatch = (): void => undefined;
     const { planEpoch, generation } = pair;
     const running = journal.state.accepted?.running;
     this.#parts.showProgress({ generation, step: each.id, ...stepBegun });
@@ -333,10 +348,15 @@ export class Engine {
           await this.#keepForUndo(pair, plan, each, changes);
           await journal.write({ type: "intent", planEpoch, generation, step: each.id, kind: each.step.kind, changes });
           reporter.note([this.#event(pair, stepStarted(each.id, changes))]);
+          unwatch = this.#trial.atDeadline(clock, () =>
+            overdue.abort(new DeadlineExceeded("not done by the time to be confirmed: undone")),
+          );
         },
       },
-      isUndo || this.#isConfirmed(plan) ? this.#around(each, generation, signal) : this.#recorded(each, generation, signal),
-    );
+      isUndo || this.#isConfirmed(plan)
+        ? { ...this.#around(each, generation, signal), isUndo }
+        : { ...this.#recorded(each, generation, signal), overdue: overdue.signal },
+    ).finally(() => unwatch());
     log.info(
       { generation, step: each.id, outcome: run.outcome, reason: run.reason, changes: run.changes.length, durationMs: run.durationMs },
       "step ended",
@@ -502,10 +522,6 @@ function bookIn(text: string, log: EngineParts["log"]): ConditionBook {
 
 function decodeKept(kept: { readonly plan: string }): Plan {
   return Plan.decode(Buffer.from(kept.plan, "base64"));
-}
-
-function cancelledAt(step: string): PlanEnding {
-  return { outcome: "failed", step, reason: "Cancelled", message: "the coordinator cancelled the plan", isRetryable: false };
 }
 
 /** A boot in the window has proved nothing against the change: told apart, so that the coordinator may give the node a new generation. */

@@ -43,11 +43,15 @@ export interface StepSurroundings {
   readonly credentials: Credentials;
   /** Of the plan. */
   readonly generation: number;
+  /** What was tried is taken back (I4). */
+  readonly isUndo?: boolean;
   readonly output: OutputSink;
   readonly progress: (progress: StepProgress) => void;
   readonly failpoint: Failpoint;
   /** Asks to stop: what runs may finish for 20 s, then it is aborted and has no result. */
   readonly signal: AbortSignal;
+  /** Its reason ends the step at once: what it has changed is to be undone (I4). */
+  readonly overdue?: AbortSignal;
 }
 
 /** The agent stops, and the step did not end in the time it was given. */
@@ -145,10 +149,10 @@ export function failureOf(error: unknown): Pick<StepRun, "reason" | "message" | 
 /** Runs work under the step's deadline; unlike a race it waits until work has really ended. */
 async function settledWithin<T>(
   order: { readonly id: string; readonly deadlineMs: number },
-  around: Pick<StepSurroundings, "clock" | "signal">,
+  around: Pick<StepSurroundings, "clock" | "signal" | "overdue">,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const { clock, signal } = around;
+  const { clock, signal, overdue } = around;
   signal.throwIfAborted();
   const deadline = new AbortController();
   const over = new AbortController();
@@ -157,6 +161,8 @@ async function settledWithin<T>(
     cancelFinish = clock.setTimer(FINISH_MS, () => deadline.abort(new Interrupted()));
   };
   signal.addEventListener("abort", onAbort, { once: true });
+  const onOverdue = (): void => deadline.abort(overdue?.reason);
+  overdue?.addEventListener("abort", onOverdue, { once: true });
   const late = new DeadlineExceeded(`step ${order.id} took longer than ${order.deadlineMs} ms`);
   const cancel = clock.setTimer(order.deadlineMs, () => deadline.abort(late));
   const hung = new Promise<never>((_resolve, reject) => {
@@ -178,6 +184,7 @@ async function settledWithin<T>(
     cancel();
     cancelFinish();
     signal.removeEventListener("abort", onAbort);
+    overdue?.removeEventListener("abort", onOverdue);
   }
 }
 

@@ -2,12 +2,14 @@
  * The try record (I4): what a change that may cut the node off found when it began, durable before its first effect. While the record is
  * there the change is not confirmed; confirming is removing it. A newer plan takes it over with the originals from before the first change.
  */
+import type { Clock } from "@drover/lifecycle";
 import type { Kernel } from "../host/host.ts";
 import type { StateDirectory } from "../ports.ts";
 import type { StepKind } from "@drover/proto";
 import type { Pair, PlanEnding } from "./journal-state.ts";
 
 export const TRY_RECORD_FILE = "try.json";
+const LOOK_AGAIN_MS = 5_000;
 
 /** Content in Base64. */
 export type OriginalFile =
@@ -144,6 +146,25 @@ export class Trial {
     if (record === undefined) return Number.POSITIVE_INFINITY;
     if (record.phase === "undoing" || record.bootId !== (await this.#kernel.bootId())) return 0;
     return record.deadlineMs - (await this.#kernel.uptimeMs());
+  }
+
+  /** Calls `act` once when it has to be undone. @returns what stops the watch */
+  atDeadline(clock: Clock, act: () => void): () => void {
+    let isOver = false;
+    let cancel = (): void => undefined;
+    const look = async (): Promise<void> => {
+      const leftMs = await this.leftMs();
+      if (isOver || this.#record === undefined) return;
+      if (leftMs <= 0) return act();
+      // The boot-time clock goes on while the machine is suspended, our timers do not: looked at now and then.
+      cancel = clock.setTimer(Math.min(leftMs, LOOK_AGAIN_MS), watch);
+    };
+    const watch = (): void => void look().catch(() => undefined);
+    watch();
+    return () => {
+      isOver = true;
+      cancel();
+    };
   }
 
   async #write(record: TryRecord): Promise<void> {

@@ -29,6 +29,8 @@ export interface StepContext {
   readonly signal: AbortSignal;
   /** Of the plan that is applied, compared or undone. */
   readonly generation: number;
+  /** The change was not confirmed (I4): what is under way is taken back at once, not finished. */
+  readonly isUndo?: boolean;
   /** What the step must remember across runs and crashes; durable when the promise resolves. */
   readonly memory: StepMemory;
   readonly credentials: Credentials;

@@ -38,11 +38,13 @@ export async function changeOver(
 }
 
 /**
- * Ends what a killed agent left under way: forward when a file had been changed already, else as if it had never begun.
+ * Ends what a killed agent left under way: forward when a file had been changed already, else as if it had never begun; backward only when it is
+ * being undone.
  * @throws StepError CriNotAnswering, when all is back as it was
  */
 export async function settle(memory: ContainerdMemory, attempt: Attempt, context: StepContext): Promise<void> {
   const { attempt: _ended, ...during } = memory;
+  if (context.isUndo === true) return abandon(attempt, during, context);
   if (attempt.phase === "reverting") return revert(attempt, during, attempt.failure ?? "", context);
   const states = await Promise.all(attempt.files.map((file) => stateOf(file, context)));
   if (attempt.phase === "swapping" && states.every((state) => state === "before")) {
@@ -70,7 +72,21 @@ async function recordAndAsk(attempt: Attempt, during: ContainerdMemory, context:
   return waitForCri(context);
 }
 
+/** @throws StepError CriNotAnswering, when CRI does not answer with the old configuration either */
+async function abandon(attempt: Attempt, during: ContainerdMemory, context: StepContext): Promise<void> {
+  const again = await goBack(attempt, during, attempt.failure ?? "the change was not confirmed", context);
+  if (again !== undefined) throw new StepError("CriNotAnswering", `the files are back as they were, but ${again}`, true);
+}
+
 async function revert(attempt: Attempt, during: ContainerdMemory, failure: string, context: StepContext): Promise<never> {
+  const again = await goBack(attempt, during, failure, context);
+  const outcome =
+    again === undefined ? "the files are back as they were and CRI answers again" : `the files are back as they were, but ${again}`;
+  throw new StepError("CriNotAnswering", `with the new configuration ${failure}; ${outcome}`, false, again === undefined);
+}
+
+/** @returns why CRI does not answer again */
+async function goBack(attempt: Attempt, during: ContainerdMemory, failure: string, context: StepContext): Promise<string | undefined> {
   context.say(`going back: ${failure}`);
   await context.memory.set({ ...during, attempt: { ...attempt, phase: "reverting", failure } });
   for (const file of attempt.files.toReversed()) {
@@ -79,9 +95,7 @@ async function revert(attempt: Attempt, during: ContainerdMemory, failure: strin
   }
   const again = (await restart(context)) ?? (await waitForCri(context));
   await context.memory.set(rememberedOf(attempt.previous));
-  const outcome =
-    again === undefined ? "the files are back as they were and CRI answers again" : `the files are back as they were, but ${again}`;
-  throw new StepError("CriNotAnswering", `with the new configuration ${failure}; ${outcome}`, false, again === undefined);
+  return again;
 }
 
 /** @returns why it failed */

@@ -389,6 +389,25 @@ describe("when CRI does not answer after the restart", () => {
     expect(containerdStep.conditions(spec, await observe(spec))).toMatchObject([{ status: "False", reason: "RuntimeNotReady" }]);
   });
 
+  it("is taken back at once when it is undone while CRI is still waited for (I4), wherever it was killed", async () => {
+    for (let survived = 1; survived < 60; survived += 1) {
+      const { host, context, apply, observe } = breakingMachine();
+      host.effects.crashAfter(survived);
+      const died = await apply(spec).catch((error: unknown) => error);
+      host.effects.revive();
+      if (!(died instanceof FakeCrash)) return expect(survived).toBeGreaterThan(15);
+      const startedMs = context.clock.monotonicMs();
+      // Undone are changes that there are.
+      const before = await observe(containerdStep.emptySpec);
+      const changes = containerdStep.diff(containerdStep.emptySpec, before);
+      if (changes.length > 0) await containerdStep.apply(containerdStep.emptySpec, changes, { ...context, isUndo: true });
+      expect([host.files.text(CONFIG_PATH), host.files.text(HOSTS), await context.memory.get()]).toEqual([OPERATORS, undefined, undefined]);
+      expect(containerdStep.conditions(spec, await observe(spec))).toMatchObject([{ status: "True" }]);
+      expect(context.clock.monotonicMs()).toBe(startedMs);
+    }
+    expect.unreachable("the plan has fewer effects than that");
+  });
+
   it("killed before any effect, also on the way back, ends with the old files and a CRI that answers", async () => {
     for (let survived = 0; survived < 60; survived += 1) {
       const { host, context, apply, observe } = breakingMachine();

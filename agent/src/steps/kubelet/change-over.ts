@@ -25,8 +25,9 @@ export async function changeOver(
   await finish(attempt, owned.after, context);
 }
 
-/** What was under way when the agent stopped. @throws StepError KubeletNotHealthy, undone */
+/** What was under way when the agent stopped, or was stopped to be undone. @throws StepError KubeletNotHealthy, undone */
 export async function settle(attempt: Attempt, files: readonly string[], context: StepContext): Promise<void> {
+  if (context.isUndo === true) return abandon(attempt, files, context);
   if (attempt.phase === "reverting") return revert(attempt, files, attempt.failure ?? "the change was not finished", context);
   return finish(attempt, files, context);
 }
@@ -39,16 +40,28 @@ async function finish(attempt: Attempt, files: readonly string[], context: StepC
   await context.memory.set(rememberedOf({ files }));
 }
 
+/** @throws StepError KubeletNotHealthy, when it does not stay up with the old files either */
+async function abandon(attempt: Attempt, files: readonly string[], context: StepContext): Promise<void> {
+  const again = await goBack(attempt, files, attempt.failure ?? "the change was not confirmed", context);
+  if (again !== undefined) throw new StepError("KubeletNotHealthy", `the files are back as they were, but ${again}`, true);
+}
+
 async function revert(attempt: Attempt, files: readonly string[], failure: string, context: StepContext): Promise<never> {
+  const again = await goBack(attempt, files, failure, context);
+  const outcome =
+    again === undefined ? "the files are back as they were and it runs again" : `the files are back as they were, but ${again}`;
+  throw new StepError("KubeletNotHealthy", `with the new configuration ${failure}; ${outcome}`, false, again === undefined);
+}
+
+/** @returns why it does not run again */
+async function goBack(attempt: Attempt, files: readonly string[], failure: string, context: StepContext): Promise<string | undefined> {
   context.say(`going back: ${failure}`);
   await context.memory.set({ files, attempt: { ...attempt, phase: "reverting", failure } });
   const back = attempt.files.toReversed().map(({ path, before, after }) => ({ path, before: after, after: before }));
   await swap(back, context);
   const again = await restartAndWatch(context);
   await context.memory.set(rememberedOf({ files: attempt.previousFiles }));
-  const outcome =
-    again === undefined ? "the files are back as they were and it runs again" : `the files are back as they were, but ${again}`;
-  throw new StepError("KubeletNotHealthy", `with the new configuration ${failure}; ${outcome}`, false, again === undefined);
+  return again;
 }
 
 /** What somebody else wrote meanwhile stays. */

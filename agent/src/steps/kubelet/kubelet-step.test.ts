@@ -221,6 +221,31 @@ describe("the kubelet step", () => {
   });
 });
 
+describe("a change of the kubelet that is undone while it is watched (I4)", () => {
+  it("goes back without being tried to its end, wherever it was killed", async () => {
+    const broken = spec({ oomScoreAdj: 5000 });
+    for (let survived = 1; survived < 40; survived += 1) {
+      const starts: string[] = [];
+      const { host, context, apply } = machine("1.28.4", true, (text) => void starts.push(text));
+      host.effects.crashAfter(survived);
+      const died = await apply(broken).catch((error: unknown) => error);
+      host.effects.revive();
+      if (!(died instanceof FakeCrash)) return expect(survived).toBeGreaterThan(4);
+      const { attempt } = ((await context.memory.get()) ?? {}) as { attempt?: object };
+      starts.length = 0;
+      const undoing = { ...context, isUndo: true };
+      const changes = kubeletStep.diff(kubeletStep.emptySpec, await kubeletStep.observe(kubeletStep.emptySpec, undoing));
+      if (changes.length > 0)
+        await whileTimePasses(context.clock as VirtualClock, kubeletStep.apply(kubeletStep.emptySpec, changes, undoing));
+      expect(tableOf(host.files.text(CONFIG_PATH) ?? "")).toEqual(tableOf(BY_KUBEADM));
+      expect([await context.memory.get(), host.files.text(ORIGINALS_PATH)]).toEqual([undefined, undefined]);
+      expect(starts.filter((text) => text.includes("5000"))).toEqual([]);
+      if (attempt !== undefined) expect(starts.length).toBeGreaterThan(0);
+    }
+    expect.unreachable("the change has fewer effects than that");
+  });
+});
+
 describe("a node's kubelet that does not run at the moment", () => {
   it.each(["1.28.4", "1.31.0"])("is not started (%s), and its change is none to be made at any time", async (version) => {
     const { host, context, diff, apply } = machine(version, true);
