@@ -20,6 +20,18 @@ export interface Sessions {
   open(signal: AbortSignal): Promise<Conversation>;
 }
 
+/** The coordinator has no room for this node now, and gives it a time of its own. */
+export class ComeAgain extends Error {
+  override readonly name = "ComeAgain";
+  /** Milliseconds from when it was said. */
+  readonly inMs: number;
+
+  constructor(message: string, inMs: number) {
+    super(message);
+    this.inMs = inMs;
+  }
+}
+
 export interface Conversation {
   /** Resolves when written; bounded by the transport's flow control. */
   send(message: ConverseRequest): Promise<void>;

@@ -70,6 +70,8 @@ export interface CoordinatorParts {
   readonly evidence?: EvidenceStore;
   /** How often nodes beat. Default: every 10 s, and 1,000 beats a second of all together. */
   readonly heartbeatPace?: HeartbeatPace;
+  /** How many nodes may be connected at once; undefined: any number. */
+  readonly maxSessions?: number;
   /** Default 10,000. */
   readonly keptAuditRecords?: number;
   /** Default 7 days or 2 GiB. */
@@ -222,6 +224,8 @@ class CoordinatorCore implements Coordinator {
       catalog,
       isLive: (nodeId) => sessions.isLive(nodeId),
       isBarred: (nodeId) => catalog.restored !== undefined || !knownNode(nodeId) || this.#lacksKinds(nodeId),
+      // A tenth is for those who come unasked.
+      sessionsLeft: parts.maxSessions === undefined ? undefined : () => 0.9 * parts.maxSessions! - sessions.liveCount,
     });
     this.#controller = new RolloutController({
       store,

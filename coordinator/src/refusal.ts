@@ -19,6 +19,8 @@ export interface Refusal {
   /** CamelCase. */
   readonly reason: string;
   readonly message: string;
+  /** When the same may be asked again, milliseconds from now; left out: whenever. */
+  readonly comeAgainInMs?: number;
 }
 
 const STATUS = {
@@ -59,6 +61,7 @@ const STATUS = {
   CloneSuspected: "PERMISSION_DENIED",
   HelloExpected: "INVALID_ARGUMENT",
   MessageTooLarge: "RESOURCE_EXHAUSTED",
+  Busy: "RESOURCE_EXHAUSTED",
   RateLimited: "RESOURCE_EXHAUSTED",
   SlowReader: "RESOURCE_EXHAUSTED",
   Stopping: "UNAVAILABLE",

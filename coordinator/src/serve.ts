@@ -17,7 +17,8 @@ import { createEnrolment, type Enrolment } from "./identity/enrolment.ts";
 import type { NatsCredentialIssuer } from "./identity/nats-credential-issuer.ts";
 import { Peers } from "./identity/peers.ts";
 import { fileSnapshotStore } from "./ingest/snapshot-store.ts";
-import { createMetrics } from "./metrics/metrics.ts";
+import { admissionTotals } from "./metrics/admission-totals.ts";
+import { createMetrics, type Totals } from "./metrics/metrics.ts";
 import { MetricsServer } from "./metrics/metrics-server.ts";
 import { fileEvidenceStore } from "./repair/evidence-store.ts";
 import { openSqliteReportLog } from "./reportlog/sqlite-report-log.ts";
@@ -106,6 +107,7 @@ async function serveLocked(options: ServeOptions, signal: AbortSignal): Promise<
       askWebhook,
       enrolment: () => ({ caPin: authority.pin, endpoint: endpointOf("enrolment") }),
       heartbeatPace: config.heartbeats,
+      maxSessions: config.limits.connections,
       keptAuditRecords: config.limits.auditRecords,
       keptReports: { ageMs: config.reportLog.maxAgeMs, bytes: config.reportLog.maxBytes },
     });
@@ -199,8 +201,7 @@ function openDoors(parts: DoorParts, sessionEndpoint: () => string) {
     gate,
     clock,
     log: rpcLog,
-    mutualTls: identity.mutualTls(),
-    serverTls: identity.serverTls(),
+    tls: identity,
     limits: config.limits,
     nodeSession: nodeSessionService({
       ...streams,
@@ -211,7 +212,8 @@ function openDoors(parts: DoorParts, sessionEndpoint: () => string) {
     renewal: sessionPortEnrollmentService({ enrolment, peers, log: rpcLog }),
     enrolment: enrolmentPortService({ enrolment, log: rpcLog }),
   });
-  const metrics = createMetrics({ census: () => coordinator.census(), totals: coordinator.totals, liveCalls: () => gate.live.count });
+  const totals = (): ReturnType<Totals> => ({ ...coordinator.totals(), ...admissionTotals(servers.admission()) });
+  const metrics = createMetrics({ census: () => coordinator.census(), totals, liveCalls: () => gate.live.count });
   const metricsServer = new MetricsServer({ ...config.listen.metrics, metrics, unready: () => coordinator.unready(), log });
   return {
     async listen(): Promise<BoundPorts> {

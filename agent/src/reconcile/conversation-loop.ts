@@ -1,6 +1,7 @@
 /** When sessions are opened: woken, on a slow jittered poll, and again with backoff when that fails. */
 import { type Clock, exponentialBackoff, jittered, type Log, type Random } from "@drover/lifecycle";
 import type { Wake } from "@drover/proto";
+import { ComeAgain } from "../ports.ts";
 import { Bell } from "./bell.ts";
 import { isFatal } from "./run-step.ts";
 
@@ -29,6 +30,8 @@ export interface ConversationLoopParts {
 const WANTED_AGAIN_MS = 20_000;
 /** After a session that ended without bringing it. */
 const WANTED_ANEW_MS = 3_000;
+/** What a coordinator may ask at most. */
+const LATEST_SLOT_MS = 3_600_000;
 
 export class ConversationLoop {
   readonly #parts: ConversationLoopParts;
@@ -38,6 +41,8 @@ export class ConversationLoop {
   #openFor: number | undefined;
   /** Polls keep to the backoff; a wake-up, which proves that somebody is there, does not. */
   #pollNotBeforeMs = 0;
+  /** The slot that the coordinator gave: nothing opens a session before it, as that would be turned away again. */
+  #slotAtMs = 0;
   #failed = 0;
   #isOpen = false;
 
@@ -105,12 +110,15 @@ export class ConversationLoop {
         if (isFatal(error)) throw error;
         this.#failed += 1;
         const longestMs = this.#parts.isSessionWanted() ? jittered(random, WANTED_AGAIN_MS, 0.3) : Infinity;
-        const delayMs = Math.min(backoff.nextDelayMs(), longestMs);
+        // A slot is obeyed as it was given, and a little later, so that those who were given times close together do not meet.
+        const slotMs = error instanceof ComeAgain ? Math.min(error.inMs, LATEST_SLOT_MS) * (1 + random.unit() * 0.1) : undefined;
+        const delayMs = slotMs ?? Math.min(backoff.nextDelayMs(), longestMs);
         log.warn({ err: error, failed: this.#failed, delayMs: Math.round(delayMs) }, "session with the coordinator failed");
         // A wake-up that came meanwhile does not shorten this: that coordinator is in trouble.
         this.#openAtMs = clock.monotonicMs() + delayMs;
         this.#openFor = undefined;
         this.#pollNotBeforeMs = this.#openAtMs;
+        if (slotMs !== undefined) this.#slotAtMs = this.#openAtMs;
       } finally {
         this.#isOpen = false;
       }
@@ -122,7 +130,8 @@ export class ConversationLoop {
     return clock.monotonicMs() + jittered(random, isBusConnected() ? intervals.pollMs : intervals.pollWithoutBusMs, 0.3);
   }
 
-  #openBy(atMs: number, generation?: number): void {
+  #openBy(byMs: number, generation?: number): void {
+    const atMs = Math.max(byMs, this.#slotAtMs);
     const isEarlier = atMs < this.#openAtMs;
     if (isEarlier || generation === undefined) this.#openFor = generation;
     if (!isEarlier) return;

@@ -10,7 +10,9 @@ import {
   type ServiceError,
   status,
 } from "@grpc/grpc-js";
+import { ComeAgain } from "../ports.ts";
 import { caBundlePem, certificateChainPem, type NodeIdentity } from "./identity.ts";
+import { ResumingCredentials } from "./resuming-credentials.ts";
 
 export const CALL_TIMEOUT_MS = 20_000;
 
@@ -30,11 +32,19 @@ export function serverTls(caPem: string): ChannelCredentials {
 }
 
 export function mutualTls(identity: NodeIdentity): ChannelCredentials {
-  return credentials.createSsl(
-    Buffer.from(caBundlePem(identity.credential)),
-    Buffer.from(identity.keys.privateKeyPem.reveal()),
-    Buffer.from(certificateChainPem(identity.credential)),
-  );
+  return new ResumingCredentials({
+    ca: caBundlePem(identity.credential),
+    key: identity.keys.privateKeyPem.reveal(),
+    cert: certificateChainPem(identity.credential),
+  });
+}
+
+/** @returns what says when to come again, where the coordinator said so; else the error itself */
+export function told(error: Error): Error {
+  const { metadata } = error as Partial<ServiceError>;
+  const [slot] = metadata?.get(COME_AGAIN_METADATA) ?? [];
+  const inMs = typeof slot === "string" && /^\d{1,9}$/.test(slot) ? Number(slot) : undefined;
+  return inMs === undefined ? error : new ComeAgain(error.message, inMs);
 }
 
 export type CallEnding<T> =
@@ -46,6 +56,8 @@ export type CallEnding<T> =
 
 /** Where the coordinator says why, in one word. */
 const REASON_METADATA = "drover-reason";
+/** When a node that was turned away may come again, milliseconds from now. */
+const COME_AGAIN_METADATA = "drover-come-again-ms";
 
 const REFUSALS: ReadonlySet<number> = new Set([
   status.INVALID_ARGUMENT,

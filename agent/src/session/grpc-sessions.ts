@@ -1,10 +1,11 @@
 /** Sessions over gRPC with mTLS. Each conversation has a channel of its own, so an idle node holds nothing open and a rotated credential is used at once. */
 import { type Clock, withDeadline } from "@drover/lifecycle";
 import { type ConverseRequest, type ConverseResponse, NodeSessionClient } from "@drover/proto";
-import { type ClientDuplexStream, connectivityState } from "@grpc/grpc-js";
+import { type ChannelCredentials, type ClientDuplexStream, connectivityState } from "@grpc/grpc-js";
 import type { Conversation, Sessions } from "../ports.ts";
-import { channelOptions, mutualTls } from "./channel.ts";
+import { channelOptions, mutualTls, told } from "./channel.ts";
 import type { CredentialSource } from "./credential-rotation.ts";
+import type { NodeIdentity } from "./identity.ts";
 
 const CONNECT_TIMEOUT_MS = 15_000;
 const SEND_TIMEOUT_MS = 30_000;
@@ -13,6 +14,8 @@ const CLOSE_AFTER_MS = 50;
 export class GrpcSessions implements Sessions {
   readonly #clock: Clock;
   readonly #credentials: CredentialSource;
+  /** Kept while the identity is the same, so that its TLS session is resumed. */
+  #tls: { readonly identity: NodeIdentity; readonly credentials: ChannelCredentials } | undefined;
 
   constructor(clock: Clock, credentials: CredentialSource) {
     this.#clock = clock;
@@ -22,7 +25,8 @@ export class GrpcSessions implements Sessions {
   /** @param signal also ends the conversation, whenever it aborts */
   async open(signal: AbortSignal): Promise<Conversation> {
     const identity = this.#credentials.current;
-    const client = new NodeSessionClient(identity.credential.sessionEndpoint, mutualTls(identity), channelOptions);
+    if (this.#tls?.identity !== identity) this.#tls = { identity, credentials: mutualTls(identity) };
+    const client = new NodeSessionClient(identity.credential.sessionEndpoint, this.#tls.credentials, channelOptions);
     try {
       await withDeadline(this.#clock, "connecting to the coordinator", CONNECT_TIMEOUT_MS, signal, () => untilReady(client));
     } catch (error) {
@@ -66,7 +70,7 @@ class GrpcConversation implements Conversation {
     if (signal.aborted) onAbort();
     signal.addEventListener("abort", onAbort, { once: true });
     // Whoever reads or writes gets the error; without a listener it would end the process.
-    stream.on("error", (error) => this.#ended.abort(error));
+    stream.on("error", (error) => this.#ended.abort(told(error)));
     stream.on("status", (ending) => {
       signal.removeEventListener("abort", onAbort);
       this.#ended.abort(new Error(`the session has ended: ${ending.details || "closed by the coordinator"}`));
@@ -91,7 +95,11 @@ class GrpcConversation implements Conversation {
 
   async *received(): AsyncIterable<ConverseResponse> {
     // Ends and errors with the stream; reading no further holds the coordinator back by flow control.
-    for await (const message of this.#stream) yield message as ConverseResponse;
+    try {
+      for await (const message of this.#stream) yield message as ConverseResponse;
+    } catch (error) {
+      throw told(error as Error);
+    }
   }
 
   close(): void {

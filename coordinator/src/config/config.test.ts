@@ -57,7 +57,7 @@ nats:
 reportLog: {maxAge: 36h, maxBytes: 512Mi}
 heartbeats: {shortestInterval: 30s, perSecond: 10000}
 log: {level: debug}
-limits: {connectionAge: 30m, auditRecords: 500}
+limits: {connectionAge: 30m, auditRecords: 500, connections: 200, handshakeTimeout: 3s}
 `;
     expect(load(text)).toMatchObject({
       ok: true,
@@ -67,7 +67,7 @@ limits: {connectionAge: 30m, auditRecords: 500}
         nats: { kind: "outside", urls: ["tls://nats.example:4222"], caFile: "/etc/drover/ca.pem" },
         reportLog: { maxAgeMs: 129_600_000, maxBytes: 512 * 1024 ** 2 },
         heartbeats: { shortestIntervalMs: 30_000, perSecond: 10_000 },
-        limits: { connectionAgeMs: 1_800_000, auditRecords: 500, streamsPerConnection: 64 },
+        limits: { connections: 200, handshakeMs: 3_000, connectionAgeMs: 1_800_000, auditRecords: 500, streamsPerConnection: 64 },
       },
     });
   });
@@ -143,8 +143,9 @@ limits: {connectionAge: 30m, auditRecords: 500}
     ["heartbeats: {shortestInterval: 10ms}", "1:32: heartbeats.shortestInterval: must be at least 1s"],
     ["limits: {streamsPerConnection: 0}", "1:32: limits.streamsPerConnection: must be a whole number from 1 to 10000"],
     // What nothing enforces cannot be asked for.
-    ["limits: {connections: 100}", "1:10: limits.connections: "],
-    ["limits: {handshakeTimeout: 1s}", "1:10: limits.handshakeTimeout: "],
+    ["limits: {packets: 100}", "1:10: limits.packets: "],
+    ["limits: {connections: 1}", "1:23: limits.connections: must be a whole number from 10 to 1000000"],
+    ["limits: {handshakeTimeout: 1ms}", "1:28: limits.handshakeTimeout: must be at least 100ms"],
     ["limits: {auditRecords: 1.5e3x}", "limits.auditRecords: must be a whole number from 100 to 1000000"],
     ["a: &a [*a]", "holds itself through an alias"],
   ])("refuses %s", (text, expected) => {

@@ -19,6 +19,10 @@ export interface Config {
   readonly limits: {
     readonly streamsPerConnection: number;
     readonly connectionAgeMs: number;
+    readonly connections: number;
+    readonly operatorConnections: number;
+    readonly handshakes: number;
+    readonly handshakeMs: number;
     readonly auditRecords: number;
     readonly storeHistory: number;
   };
@@ -153,7 +157,7 @@ function portClashes({ listen }: WrittenConfig): { readonly at: readonly string[
 
 function configOf(written: WrittenConfig): Config {
   const { dataDir, listen, reportLog, heartbeats, log, limits, nats, secrets } = written;
-  const { connectionAge, ...counts } = limits;
+  const { connectionAge, handshakeTimeout, ...counts } = limits;
   return {
     dataDir,
     listen,
@@ -166,7 +170,7 @@ function configOf(written: WrittenConfig): Config {
     reportLog: { maxAgeMs: reportLog.maxAge, maxBytes: reportLog.maxBytes },
     heartbeats: { shortestIntervalMs: heartbeats.shortestInterval, perSecond: heartbeats.perSecond },
     log,
-    limits: { ...counts, connectionAgeMs: connectionAge },
+    limits: { ...counts, connectionAgeMs: connectionAge, handshakeMs: handshakeTimeout },
   };
 }
 

@@ -117,6 +117,14 @@ export const configSchema = z.strictObject({
     .strictObject({
       streamsPerConnection: limit(1, 10_000, 64),
       connectionAge: durationMs(60_000, "1m").prefault("1h"),
+      connections: limit(10, 1_000_000, 12_000).describe(
+        "Nodes connected to the session port at once; each is an open file. Beyond that a node is told when to come again.",
+      ),
+      operatorConnections: limit(4, 10_000, 256).describe(
+        "Operators connected at once: a share of their own, which no storm of nodes takes.",
+      ),
+      handshakes: limit(10, 100_000, 2_000).describe("Connections to the session port that have not proved yet who they are."),
+      handshakeTimeout: durationMs(100, "100ms").prefault("10s").describe("From the connection to the end of the TLS handshake."),
       auditRecords: limit(100, 1_000_000, 10_000),
       storeHistory: limit(100, 1_000_000, 10_000).describe("Revisions that a watch can go back."),
     })

@@ -3,7 +3,7 @@ import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { join } from "node:path";
 import { connect, type TLSSocket } from "node:tls";
-import { type Client, credentials, Metadata, Server, type ServiceError, status } from "@grpc/grpc-js";
+import { type Client, credentials, Metadata, Server, ServerCredentials, type ServiceError, status } from "@grpc/grpc-js";
 import { silentLog, systemClock, VirtualClock } from "@drover/lifecycle";
 import {
   EnrollmentClient,
@@ -22,7 +22,9 @@ import { DAY_MS } from "../identity/certificate-authority.ts";
 import { type EnrolmentFixture, enrolmentFixture, Machine, MachineKey } from "../identity/enrolment-fixture.ts";
 import { Peers } from "../identity/peers.ts";
 import { revokeNode } from "../identity/revocation.ts";
+import { ConnectionShares } from "./connection-shares.ts";
 import { enrolmentPortService, sessionPortEnrollmentService } from "./enrollment-service.ts";
+import { FrontDoor } from "./front-door.ts";
 import { openServerIdentity, type ServerIdentity } from "./server-credentials.ts";
 import { REASON_METADATA } from "./status.ts";
 
@@ -36,14 +38,23 @@ describe("Enrollment on real sockets", () => {
   const components: Promise<void>[] = [];
   const clients: Client[] = [];
   const servers: Server[] = [];
+  const doors: FrontDoor[] = [];
   let enrolmentPort: number;
   let sessionPort: number;
 
-  const serve = async (service: Server, tls: ReturnType<ServerIdentity["serverTls"]>): Promise<number> => {
+  const serve = async (service: Server, isMutual: boolean): Promise<number> => {
     servers.push(service);
-    return new Promise((resolve, reject) => {
-      service.bindAsync("127.0.0.1:0", tls, (error, port) => (error === null ? resolve(port) : reject(error)));
+    const door = new FrontDoor({
+      address: { host: "127.0.0.1", port: 0 },
+      tls: identity,
+      injector: service.createConnectionInjector(ServerCredentials.createInsecure()),
+      shares: isMutual ? new ConnectionShares({ nodes: 100, operators: 100 }, systemClock) : undefined,
+      limits: { strangers: 100, handshakeMs: 10_000 },
+      clock: systemClock,
+      log: silentLog,
     });
+    doors.push(door);
+    return door.listen();
   };
   const run = (component: { run(signal: AbortSignal): Promise<void> }): void => {
     const controller = new AbortController();
@@ -62,13 +73,14 @@ describe("Enrollment on real sockets", () => {
     run(peers);
     const open = new Server();
     open.addService(EnrollmentService, enrolmentPortService({ enrolment: fixture.enrolment, log: silentLog }));
-    enrolmentPort = await serve(open, identity.serverTls());
+    enrolmentPort = await serve(open, false);
     const mutual = new Server();
     mutual.addService(EnrollmentService, sessionPortEnrollmentService({ enrolment: fixture.enrolment, peers, log: silentLog }));
-    sessionPort = await serve(mutual, identity.mutualTls());
+    sessionPort = await serve(mutual, true);
   });
   afterEach(async () => {
     for (const client of clients.splice(0)) client.close();
+    for (const door of doors.splice(0)) door.destroy();
     for (const server of servers.splice(0)) server.forceShutdown();
     for (const controller of controllers.splice(0)) controller.abort();
     await Promise.all(components.splice(0));

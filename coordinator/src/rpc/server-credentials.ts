@@ -4,7 +4,6 @@
  */
 import { generateKeyPair, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
-import { experimental, type ServerCredentials } from "@grpc/grpc-js";
 import { type Clock, type Log, sleep } from "@drover/lifecycle";
 import { type Authority, pemOf, SERVER_LIFE_MS } from "../identity/authority.ts";
 import { BACKDATE_MS } from "../identity/certificate-authority.ts";
@@ -12,8 +11,13 @@ import { BACKDATE_MS } from "../identity/certificate-authority.ts";
 /** Looked at this often, and not only when the certificate should be due: clocks jump. */
 const CHECK_INTERVAL_MS = 3_600_000;
 
-type CaListener = Parameters<experimental.CertificateProvider["addCaCertificateListener"]>[0];
-type IdentityListener = Parameters<experimental.CertificateProvider["addIdentityCertificateListener"]>[0];
+export interface ServerTls {
+  /** PEM. */
+  readonly certificate: Buffer;
+  readonly privateKey: Buffer;
+  /** Whose client certificates are taken. */
+  readonly caCertificate: Buffer;
+}
 
 export interface ServerIdentityDependencies {
   readonly authority: Authority;
@@ -32,10 +36,8 @@ export async function openServerIdentity(dependencies: ServerIdentityDependencie
 
 export class ServerIdentity {
   readonly #dependencies: ServerIdentityDependencies;
-  readonly #caListeners = new Set<CaListener>();
-  readonly #identityListeners = new Set<IdentityListener>();
-  #ca!: { readonly caCertificate: Buffer };
-  #identity!: { readonly certificate: Buffer; readonly privateKey: Buffer };
+  readonly #listeners = new Set<() => void>();
+  #current!: ServerTls;
   #issuedAtMs = 0;
   #issued = Promise.withResolvers<void>();
 
@@ -43,22 +45,14 @@ export class ServerIdentity {
     this.#dependencies = dependencies;
   }
 
-  /** For sessions and operators: a client certificate by one of our CAs is required. */
-  mutualTls(): ServerCredentials {
-    return experimental.createCertificateProviderServerCredentials(this.#provider, this.#provider, true);
+  get current(): ServerTls {
+    return this.#current;
   }
 
-  /**
-   * For enrolment: clients have no certificate yet.
-   * grpc-js' types put the CA provider first, its code the identity provider; one object serves as both.
-   */
-  serverTls(): ServerCredentials {
-    const create = experimental.createCertificateProviderServerCredentials as unknown as (
-      identity: experimental.CertificateProvider,
-      ca: experimental.CertificateProvider | null,
-      requireClientCertificate: boolean,
-    ) => ServerCredentials;
-    return create(this.#provider, null, false);
+  /** Called with each that takes the place of the one before; what was resumed by that one's tickets is not any more. @returns what takes the listener away */
+  onIssue(listen: () => void): () => void {
+    this.#listeners.add(listen);
+    return () => this.#listeners.delete(listen);
   }
 
   /** A new key and certificate, in use by every server when resolved. */
@@ -66,11 +60,13 @@ export class ServerIdentity {
     const { authority, hosts, clock, log } = this.#dependencies;
     const keys = await promisify(generateKeyPair)("ec", { namedCurve: "P-256" });
     const leaf = await authority.issueServer(hosts, keys.publicKey);
-    this.#identity = { certificate: Buffer.from(pemOf(leaf.chain)), privateKey: pkcs8Of(keys.privateKey) };
-    this.#ca = { caCertificate: Buffer.from(authority.bundlePem) };
+    this.#current = {
+      certificate: Buffer.from(pemOf(leaf.chain)),
+      privateKey: pkcs8Of(keys.privateKey),
+      caCertificate: Buffer.from(authority.bundlePem),
+    };
     this.#issuedAtMs = clock.now();
-    for (const listener of this.#caListeners) listener(this.#ca);
-    for (const listener of this.#identityListeners) listener(this.#identity);
+    for (const listen of this.#listeners) listen();
     this.#issued.resolve();
     this.#issued = Promise.withResolvers();
     log.info({ serial: leaf.serial, notAfter: new Date(leaf.notAfterMs).toISOString() }, "server certificate issued");
@@ -97,27 +93,6 @@ export class ServerIdentity {
     const ageMs = nowMs - this.#issuedAtMs;
     return ageMs >= (SERVER_LIFE_MS * 2) / 3 || ageMs < -BACKDATE_MS / 2;
   }
-
-  /**
-   * In memory: grpc-js' own, which watches files, refuses TLS until its first read. A listener hears in the next tick and not at once,
-   * because the credentials subscribe before they know the server that they subscribe for.
-   */
-  readonly #provider: experimental.CertificateProvider = {
-    addCaCertificateListener: (listener) => {
-      this.#caListeners.add(listener);
-      process.nextTick(() => listener(this.#ca));
-    },
-    removeCaCertificateListener: (listener) => {
-      this.#caListeners.delete(listener);
-    },
-    addIdentityCertificateListener: (listener) => {
-      this.#identityListeners.add(listener);
-      process.nextTick(() => listener(this.#identity));
-    },
-    removeIdentityCertificateListener: (listener) => {
-      this.#identityListeners.delete(listener);
-    },
-  };
 }
 
 function pkcs8Of(key: KeyObject): Buffer {

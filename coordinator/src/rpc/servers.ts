@@ -3,7 +3,7 @@
  * who may call what is the gate's.
  */
 import { fileURLToPath } from "node:url";
-import { Server, type ServerCredentials, type UntypedServiceImplementation } from "@grpc/grpc-js";
+import { Server, ServerCredentials, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { ReflectionService } from "@grpc/reflection";
 import { type Clock, type Log, withDeadline } from "@drover/lifecycle";
@@ -11,8 +11,11 @@ import { EnrollmentService, OperatorService, type EnrollmentServer, type NodeSes
 import { HealthImplementation } from "grpc-health-check";
 import { Refused, refuse } from "../refusal.ts";
 import { fitRequests, unfit } from "./fit-requests.ts";
+import { ConnectionShares } from "./connection-shares.ts";
+import { type DoorCounts, FrontDoor } from "./front-door.ts";
 import type { Gate } from "./gate.ts";
 import { limitedNodeSessionService, NODE_MESSAGE_LIMIT_BYTES } from "./node-session-service.ts";
+import type { ServerIdentity } from "./server-credentials.ts";
 import { grpcRefusal } from "./status.ts";
 
 const OPERATOR_MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024;
@@ -27,25 +30,47 @@ const LIMITS = {
   "grpc.keepalive_timeout_ms": 10_000,
 } as const;
 
+/** Who enrols says two words and is gone. */
+const ENROLMENT_LIMITS = { ...LIMITS, "grpc.max_connection_idle_ms": 30_000, "grpc.max_connection_age_ms": 120_000 } as const;
+const ENROLMENT_CONNECTIONS = 500;
+
+export interface RpcLimits {
+  readonly streamsPerConnection: number;
+  readonly connectionAgeMs: number;
+  /** Of nodes, on the session port. */
+  readonly connections: number;
+  readonly operatorConnections: number;
+  /** Before the end of their handshake. */
+  readonly handshakes: number;
+  readonly handshakeMs: number;
+}
+
 export interface RpcServersParts {
   readonly sessionAddress: { readonly host: string; readonly port: number };
   readonly enrolmentAddress: { readonly host: string; readonly port: number };
-  readonly mutualTls: ServerCredentials;
-  readonly serverTls: ServerCredentials;
+  readonly tls: ServerIdentity;
   readonly nodeSession: NodeSessionServer;
   readonly operator: OperatorServer;
   readonly renewal: EnrollmentServer;
   readonly enrolment: EnrollmentServer;
   readonly gate: Gate;
-  readonly limits: { readonly streamsPerConnection: number; readonly connectionAgeMs: number };
+  readonly limits: RpcLimits;
   readonly clock: Clock;
   readonly log: Log;
+}
+
+export interface AdmissionCounts {
+  readonly session: DoorCounts;
+  readonly enrolment: DoorCounts;
+  readonly held: ConnectionShares["held"] & { readonly stranger: number };
 }
 
 export class RpcServers {
   readonly #parts: RpcServersParts;
   readonly #sessions: Server;
   readonly #enrolment: Server;
+  readonly #shares: ConnectionShares;
+  readonly #doors: { readonly session: FrontDoor; readonly enrolment: FrontDoor };
   readonly #health: readonly HealthImplementation[];
 
   constructor(parts: RpcServersParts) {
@@ -54,7 +79,7 @@ export class RpcServers {
     const limits = { ...LIMITS, "grpc.max_connection_age_ms": connectionAgeMs, "grpc.max_concurrent_streams": streamsPerConnection };
     this.#sessions = new Server({ ...limits, "grpc.max_receive_message_length": OPERATOR_MESSAGE_LIMIT_BYTES });
     this.#enrolment = new Server({
-      ...LIMITS,
+      ...ENROLMENT_LIMITS,
       "grpc.max_concurrent_streams": 4,
       "grpc.max_receive_message_length": NODE_MESSAGE_LIMIT_BYTES,
     });
@@ -68,16 +93,38 @@ export class RpcServers {
       healthOf(this.#enrolment, ["drover.v1.Enrollment"]),
     ];
     const proto = fileURLToPath(new URL("..", import.meta.resolve("@drover/proto")));
+    this.#shares = new ConnectionShares({ nodes: parts.limits.connections, operators: parts.limits.operatorConnections }, parts.clock);
+    const { tls, clock, log, limits: given } = parts;
+    const doorOf = (server: Server, address: RpcServersParts["sessionAddress"], shares: ConnectionShares | undefined): FrontDoor =>
+      new FrontDoor({
+        address,
+        tls,
+        // TLS has ended before: what gRPC gets is the socket that it would have made.
+        injector: server.createConnectionInjector(ServerCredentials.createInsecure()),
+        shares,
+        limits: { strangers: shares === undefined ? ENROLMENT_CONNECTIONS : given.handshakes, handshakeMs: given.handshakeMs },
+        clock,
+        log,
+      });
+    const session = doorOf(this.#sessions, parts.sessionAddress, this.#shares);
+    this.#doors = { session, enrolment: doorOf(this.#enrolment, parts.enrolmentAddress, undefined) };
+    parts.gate.turnAway((peer) => session.isTurnedAway(peer));
     new ReflectionService(loadSync(PROTO_FILES, { includeDirs: [proto], keepCase: true })).addToServer(this.#sessions);
   }
 
   /** @returns the ports. @throws when an address cannot be bound */
   async listen(): Promise<{ readonly sessionPort: number; readonly enrolmentPort: number }> {
-    const { sessionAddress, enrolmentAddress, mutualTls, serverTls } = this.#parts;
+    const { sessionAddress, enrolmentAddress } = this.#parts;
     return {
-      sessionPort: await bind(this.#sessions, sessionAddress, mutualTls),
-      enrolmentPort: await bind(this.#enrolment, enrolmentAddress, serverTls),
+      sessionPort: await bind(this.#doors.session, sessionAddress),
+      enrolmentPort: await bind(this.#doors.enrolment, enrolmentAddress),
     };
+  }
+
+  /** Since the start, and who is connected now. */
+  admission(): AdmissionCounts {
+    const { session, enrolment } = this.#doors;
+    return { session: session.counts, enrolment: enrolment.counts, held: { ...this.#shares.held, stranger: session.strangers } };
   }
 
   /** What health checks answer. */
@@ -93,6 +140,8 @@ export class RpcServers {
   async stop(): Promise<void> {
     const { gate, clock, log } = this.#parts;
     this.setServing(false);
+    const doors = [this.#doors.session, this.#doors.enrolment];
+    for (const door of doors) door.close();
     const stopping = new Refused(refuse("Stopping", "the coordinator is stopping; come back in a moment"));
     const down = Promise.all(
       [this.#sessions, this.#enrolment].map((server) => new Promise<void>((resolve) => server.tryShutdown(() => resolve()))),
@@ -103,6 +152,7 @@ export class RpcServers {
       this.#sessions.forceShutdown();
       this.#enrolment.forceShutdown();
     });
+    for (const door of doors) door.destroy();
     gate.close();
   }
 }
@@ -112,18 +162,13 @@ export class CannotListen extends Error {
   override readonly name = "CannotListen";
 }
 
-function bind(
-  server: Server,
-  { host, port }: { readonly host: string; readonly port: number },
-  credentials: ServerCredentials,
-): Promise<number> {
-  const address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
-  return new Promise((resolve, reject) => {
-    server.bindAsync(address, credentials, (error, bound) => {
-      if (error === null) resolve(bound);
-      else reject(new CannotListen(`cannot listen on ${address}: ${error.message}; see who has it: ss -ltnp`, { cause: error }));
-    });
-  });
+async function bind(door: FrontDoor, { host, port }: { readonly host: string; readonly port: number }): Promise<number> {
+  try {
+    return await door.listen();
+  } catch (error) {
+    const address = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+    throw new CannotListen(`cannot listen on ${address}: ${(error as Error).message}; see who has it: ss -ltnp`, { cause: error });
+  }
 }
 
 function healthOf(server: Server, services: readonly string[]): HealthImplementation {

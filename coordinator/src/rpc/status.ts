@@ -5,17 +5,21 @@ import { ChannelOverflow } from "../dispatch/channel.ts";
 import { Refused, refuse } from "../refusal.ts";
 
 export const REASON_METADATA = "drover-reason";
+/** The slot that was given: milliseconds from now. Who comes earlier is turned away again. */
+export const COME_AGAIN_METADATA = "drover-come-again-ms";
 
 /** As identity/ and the rest of the coordinator refuse. */
 export interface RefusalLike {
   readonly status: keyof typeof status;
   readonly reason: string;
   readonly message: string;
+  readonly comeAgainInMs?: number;
 }
 
 export function grpcRefusal(refusal: RefusalLike): Partial<ServiceError> {
   const metadata = new Metadata();
   metadata.set(REASON_METADATA, refusal.reason);
+  if (refusal.comeAgainInMs !== undefined) metadata.set(COME_AGAIN_METADATA, String(refusal.comeAgainInMs));
   return { code: status[refusal.status], details: `${refusal.reason}: ${refusal.message}`, metadata };
 }
 
