@@ -44,7 +44,7 @@ const nodeSet = (name: string, role: string, profileName: string): object => ({
 /** As Site's, but with Node's cache of compiled code: half of what a command costs is compiling it. */
 const drover = (...words: string[]) =>
   site.bed.run(nodeProgram, [cliMain, ...words], {
-    env: { DROVER_CONFIG: site.contextFile, NODE_COMPILE_CACHE: join(site.bed.directory, "compile-cache") },
+    env: { DROVER_CONFIG: site.contextFile, XDG_CACHE_HOME: site.bed.directory },
   });
 
 /** Contexts that are as they should not be: a viewer, somebody known to another CA, and a coordinator that is not there. */

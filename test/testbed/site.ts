@@ -117,9 +117,20 @@ export class Site implements AsyncDisposable {
     return join(this.bed.directory, "coordinator");
   }
 
+  /** Its cache is the bed's, too: nothing is left in the user's. */
+  get #cliEnvironment(): Readonly<Record<string, string>> {
+    return { DROVER_CONFIG: this.contextFile, XDG_CACHE_HOME: this.bed.directory };
+  }
+
   /** argv prefix that runs the operator's CLI in the bed. */
   get cliCommand(): readonly string[] {
-    return [...this.bed.enter, "env", `DROVER_CONFIG=${this.contextFile}`, nodeProgram, cliMain];
+    return [
+      ...this.bed.enter,
+      "env",
+      ...Object.entries(this.#cliEnvironment).map(([name, value]) => `${name}=${value}`),
+      nodeProgram,
+      cliMain,
+    ];
   }
 
   async startCoordinator(): Promise<void> {
@@ -147,7 +158,7 @@ export class Site implements AsyncDisposable {
 
   /** `drover WORDS...` in the bed. */
   async drover(words: readonly string[], options: { readonly timeoutMs?: number; readonly input?: string } = {}): Promise<CliResult> {
-    return this.bed.run(nodeProgram, [cliMain, ...words], { ...options, env: { DROVER_CONFIG: this.contextFile } });
+    return this.bed.run(nodeProgram, [cliMain, ...words], { ...options, env: this.#cliEnvironment });
   }
 
   /** As drover(), but a failure is an error. @returns standard output */
