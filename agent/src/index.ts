@@ -6,5 +6,6 @@ export type { StepTable } from "./reconcile/engine-parts.ts";
 export { type Acceptance, acceptPlan } from "./reconcile/accept-plan.ts";
 export { beatFlags, slotOf } from "./report/heartbeats.ts";
 export { type Failpoint, failpointFrom, failpointNames } from "./reconcile/failpoints.ts";
+export { GrpcSessions } from "./session/grpc-sessions.ts";
 export { FileStateDirectory, MemoryStateDirectory, StateIsDown } from "./state/index.ts";
 export { FakeCrash, type FakeHost, fakeHost, type FakeHostOptions, fakeSteps } from "./fake/index.ts";

@@ -9,6 +9,6 @@
  * The coordinator is the product's own program with real NATS and SQLite, as a child on loopback, in a directory of its own; never an operator's.
  */
 export type { SimOptions, Tier } from "./sim-options.ts";
-export type { AgentCounts, Observation, Selection, Sim, StepFailure, Usage, VerdictChange } from "./sim-port.ts";
+export type { AgentCounts, Observation, ObservationWanted, Selection, Sim, StepFailure, Usage, VerdictChange } from "./sim-port.ts";
 export { NODE_SET, objectsOf } from "./seed.ts";
 export { startSim } from "./start-sim.ts";

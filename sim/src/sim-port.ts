@@ -25,7 +25,7 @@ export interface Sim extends AsyncDisposable {
   readonly heartbeatIntervalMs: number;
 
   /** What the coordinator says of itself. Costs it about as much as one heartbeat of each node when `verdicts` is asked for. */
-  observe(wanted?: { readonly verdicts?: boolean }): Promise<Observation>;
+  observe(wanted?: ObservationWanted): Promise<Observation>;
   /** Verdicts as they change, in order, since the start; survives a coordinator's restart. */
   readonly verdictChanges: readonly VerdictChange[];
   onVerdict(listen: (change: VerdictChange) => void): () => void;
@@ -68,6 +68,12 @@ export interface Sim extends AsyncDisposable {
   reconcileReports(): Promise<{ readonly sent: number; readonly acknowledged: number; readonly lost: number; readonly twice: number }>;
   /** Ends everything. Also on abort of the signal it was started with. */
   stop(): Promise<void>;
+}
+
+export interface ObservationWanted {
+  readonly verdicts?: boolean;
+  /** Collects garbage before memory is read; needs nodeArguments --expose-gc. */
+  readonly collect?: boolean;
 }
 
 export interface AgentCounts {

@@ -2,26 +2,27 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { countReports, dataFiles, loadConfig, makeOperator, openNatsTrust, openSqliteReportLog, seedFleet } from "@drover/coordinator/real";
+import { countReports, dataFiles, loadConfig, makeOperator, openSqliteReportLog, seedFleet } from "@drover/coordinator/real";
 import { OperatorClient } from "@drover/proto";
 import { CoordinatorProcess } from "./coordinator/coordinator-process.ts";
-import { AgentFleet } from "./fleet/agent-fleet.ts";
+import type { FleetOptions } from "./fleet/agent-fleet.ts";
 import { addressOf, drawn } from "./fleet/agent-identity.ts";
-import { LogicalBus } from "./fleet/logical-bus.ts";
-import { LogicalSessions } from "./fleet/logical-sessions.ts";
+import { openLogicalFleet } from "./fleet/logical-fleet.ts";
+import type { FleetControl } from "./fleet-control.ts";
 import { operatorClient } from "./operator-client.ts";
 import { cpuSecondsOf, residentBytesOf } from "./process-cost.ts";
 import { seedingOf } from "./seed.ts";
+import { socketNkey } from "./socket/socket-bus.ts";
+import { openSocketFleet } from "./socket/socket-fleet.ts";
 import type { SimOptions } from "./sim-options.ts";
 import type { Selection, Sim, VerdictChange } from "./sim-port.ts";
 
-const CONNECTIONS = 8;
 const POLL_MS = 600_000;
 const FIRST_SESSION_MS = 5_000;
 
 /** @throws when the coordinator does not start, or the signal aborts before it has */
 export async function startSim(options: SimOptions, signal?: AbortSignal): Promise<Sim> {
-  const { agents, seed = 1, say = () => undefined } = options;
+  const { agents, seed = 1, tier = "logical", say = () => undefined } = options;
   const directory = options.directory ?? (await mkdtemp(join(tmpdir(), "drover-sim-")));
   await mkdir(directory, { recursive: true });
   const releases: (() => Promise<void> | void)[] = [];
@@ -59,56 +60,33 @@ export async function startSim(options: SimOptions, signal?: AbortSignal): Promi
 
   try {
     say(`seeding ${agents} nodes`);
-    const seeding = seedingOf(coordinator.dataDir, options, undefined);
+    const seeding = seedingOf(coordinator.dataDir, options, tier === "socket" ? (index) => socketNkey(seed, index).publicKey : undefined);
     await seedFleet(seeding.fleet);
     signal?.throwIfAborted();
     say("starting the coordinator");
     const startMs = await coordinator.start();
     say(`the coordinator serves after ${Math.round(startMs)} ms; connecting the agents`);
     const files = dataFiles(coordinator.dataDir);
-    const { nats } = coordinator.serving;
     const nodeIds = seeding.fleet.nodes.map(({ nodeId }) => nodeId);
     const indexes = new Map(nodeIds.map((nodeId, index) => [nodeId, index]));
-    const sessions = new LogicalSessions(coordinator.doorPath, (agent) => fleet.columns.nodeIds[agent]!);
-    const each = (connection: number, change: (agent: number) => void): void => {
-      for (let agent = 0; agent < fleet.columns.nodeIds.length; agent += 1) if (bus.connectionOf(agent) === connection) change(agent);
+    const fleetOptions: FleetOptions = {
+      seed,
+      first: 0,
+      agents,
+      heartbeatIntervalMs: options.heartbeatIntervalMs ?? 10_000,
+      stepMs: options.stepMs ?? 500,
+      changesPerMinute: options.changesPerMinute ?? 0.01,
+      pollMs: options.pollMs ?? POLL_MS,
+      firstSessionMs: FIRST_SESSION_MS,
+      foundPlan: seeding.foundPlan(),
     };
-    const bus = await LogicalBus.open(nodeIds, {
-      url: nats.url,
-      caPem: nats.caPem,
-      user: openNatsTrust(files.natsTrust).coordinatorUser(),
-      connections: CONNECTIONS,
-      onToNode: (nodeId, message) => fleet.toNode(nodeId, message),
-      onBudget: (shard, budget) => fleet.budget(shard, budget),
-      onConnected: (connection) => each(connection, (agent) => fleet.connected(agent)),
-      onDisconnected: (connection) => each(connection, (agent) => fleet.disconnected(agent)),
-    });
-    const fleet = new AgentFleet(
-      {
-        seed,
-        first: 0,
-        agents,
-        heartbeatIntervalMs: options.heartbeatIntervalMs ?? 10_000,
-        stepMs: options.stepMs ?? 500,
-        changesPerMinute: options.changesPerMinute ?? 0.01,
-        pollMs: options.pollMs ?? POLL_MS,
-        firstSessionMs: FIRST_SESSION_MS,
-        foundPlan: seeding.foundPlan(),
-      },
-      bus,
-      sessions,
-    );
-    releases.push(async () => {
-      fleet.stop();
-      sessions.close();
-      await bus.close();
-    });
+    const fleet =
+      tier === "logical" ? await openLogicalFleet(fleetOptions, coordinator) : openSocketFleet(fleetOptions, coordinator, directory);
+    releases.push(() => fleet.close());
     const contextFile = join(directory, "operator.yaml");
     const operator = await makeAdmin(directory, contextFile, `127.0.0.1:${coordinator.serving.session}`);
     releases.push(() => operator.close());
-    fleet.start();
-    for (let agent = 0; agent < agents; agent += 1) fleet.connected(agent);
-    const settled = untilAllHaveBeaten(fleet, agents);
+    const settled = untilSettled(fleet, () => stopping !== undefined);
 
     let draws = 0;
     const select = (selection: Selection): readonly number[] =>
@@ -122,11 +100,13 @@ export async function startSim(options: SimOptions, signal?: AbortSignal): Promi
       indexOf: (nodeId) => indexes.get(nodeId),
       select,
       settled,
-      counts: fleet.counts,
+      get counts() {
+        return fleet.counts;
+      },
       get heartbeatIntervalMs() {
         return fleet.heartbeatIntervalMs;
       },
-      observe: (wanted) => coordinator.observe(wanted?.verdicts ?? false),
+      observe: (wanted) => coordinator.observe(wanted ?? {}),
       verdictChanges,
       onVerdict(listen) {
         verdictListeners.add(listen);
@@ -137,9 +117,9 @@ export async function startSim(options: SimOptions, signal?: AbortSignal): Promi
           atMs: performance.now(),
           coordinator: cpuSecondsOf(coordinator.pid),
           nats: cpuSecondsOf(coordinator.natsPid),
-          sim: cpuSecondsOf(process.pid),
+          sim: fleet.pids.reduce((sum, pid) => sum + cpuSecondsOf(pid), 0),
           beats: fleet.counts.beats,
-          totals: (await coordinator.observe(false)).totals,
+          totals: (await coordinator.observe({})).totals,
         });
         fleet.takeWorstLateMs();
         const before = await sample();
@@ -160,8 +140,8 @@ export async function startSim(options: SimOptions, signal?: AbortSignal): Promi
           worstLateMs: fleet.takeWorstLateMs(),
         };
       },
-      silence: (selection) => fleet.silence(select(selection)),
-      revive: (selection) => fleet.revive(select(selection)),
+      silence: (selection) => fleet.apply({ do: "silence", agents: select(selection) }),
+      revive: (selection) => fleet.apply({ do: "revive", agents: select(selection) }),
       async knockable(selection, isAnswered) {
         const addresses = select(selection).map(addressOf);
         for (const address of addresses) {
@@ -169,14 +149,14 @@ export async function startSim(options: SimOptions, signal?: AbortSignal): Promi
           else silentAddresses.add(address);
         }
         coordinator.tell({ type: "knocks", addresses, isAnswered });
-        await coordinator.observe(false);
+        await coordinator.observe({});
       },
-      lag: (selection, ms) => fleet.lag(select(selection), ms),
-      skew: (selection, ms) => fleet.skew(select(selection), ms),
-      duplicate: (selection) => fleet.duplicate(select(selection), (clone, original) => bus.addClone(clone, original)),
-      failSteps: (selection, failure) => fleet.failSteps(select(selection), failure),
-      slowSteps: (selection, ms) => fleet.slowSteps(select(selection), ms),
-      reportDelta: (selection) => fleet.reportDelta(select(selection)),
+      lag: (selection, ms) => fleet.apply({ do: "lag", agents: select(selection), ms }),
+      skew: (selection, ms) => fleet.apply({ do: "skew", agents: select(selection), ms }),
+      duplicate: (selection) => fleet.apply({ do: "duplicate", agents: select(selection) }),
+      failSteps: (selection, failure) => fleet.apply({ do: "failSteps", agents: select(selection), failure }),
+      slowSteps: (selection, ms) => fleet.apply({ do: "slowSteps", agents: select(selection), ms }),
+      reportDelta: (selection) => fleet.apply({ do: "reportDelta", agents: select(selection) }),
       setChangesPerMinute: (share) => fleet.setChangesPerMinute(share),
       get coordinatorPid() {
         return coordinator.pid;
@@ -193,7 +173,7 @@ export async function startSim(options: SimOptions, signal?: AbortSignal): Promi
         try {
           const counted = await countReports(log);
           const total = { sent: 0, acknowledged: 0, lost: 0, twice: 0 };
-          for (const { nodeId, epoch, sealed, acked } of fleet.outboxes.ledger()) {
+          for (const { nodeId, epoch, sealed, acked } of await fleet.ledger()) {
             const count = counted.get(`${nodeId}/${epoch}`)?.count ?? 0;
             total.sent += sealed;
             total.acknowledged += acked;
@@ -222,9 +202,9 @@ async function makeAdmin(directory: string, contextFile: string, endpoint: strin
   return operatorClient(contextFile);
 }
 
-async function untilAllHaveBeaten(fleet: AgentFleet, agents: number): Promise<void> {
-  for (let agent = 0; agent < agents; ) {
-    if (fleet.columns.beatSeq[agent]! > 0 || fleet.columns.isSilent[agent] === 1) agent += 1;
-    else await new Promise((resolve) => setTimeout(resolve, 100));
+async function untilSettled(fleet: FleetControl, isStopping: () => boolean): Promise<void> {
+  while (!fleet.isSettled) {
+    if (isStopping()) throw new Error("the simulation was stopped before every agent had beaten");
+    await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }

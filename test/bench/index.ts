@@ -2,8 +2,20 @@
 import { agentScenario } from "./agent.ts";
 import { decideScenario } from "./decide.ts";
 import { ansibleScenario } from "./ansible/index.ts";
+import { heartbeatsScenario } from "./heartbeats.ts";
 import { joinScenario } from "./join.ts";
 import { preloadScenario } from "./preload.ts";
+import { reportsScenario } from "./reports.ts";
+import { socketsScenario } from "./sockets.ts";
 import type { Scenario } from "./scenario.ts";
 
-export const scenarios: readonly Scenario[] = [agentScenario, preloadScenario, joinScenario, ansibleScenario, decideScenario];
+export const scenarios: readonly Scenario[] = [
+  agentScenario,
+  preloadScenario,
+  joinScenario,
+  ansibleScenario,
+  decideScenario,
+  heartbeatsScenario,
+  reportsScenario,
+  socketsScenario,
+];

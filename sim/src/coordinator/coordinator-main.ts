@@ -27,7 +27,7 @@ process.once("disconnect", () => ended.abort(new Error("the simulation has gone"
 const besides = (coordinator: Coordinator): readonly Component[] => {
   process.on("message", (message: ToCoordinator) => {
     if (message.type === "knocks") knocks.set(message.addresses, message.isAnswered);
-    else tell({ type: "observed", request: message.request, observation: observationOf(coordinator, message.verdicts) });
+    else tell({ type: "observed", request: message.request, observation: observationOf(coordinator, message.wanted) });
   });
   coordinator.fleet.onChange((nodeIds) => tellVerdicts(coordinator, nodeIds));
   return [{ name: "session door", run: (signal) => runSessionDoor(doorPath, coordinator, signal) }];

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { dataFiles, isAlive, readRecord, terminate } from "@drover/coordinator/real";
 import { systemClock } from "@drover/lifecycle";
-import type { Observation } from "../sim-port.ts";
+import type { Observation, ObservationWanted } from "../sim-port.ts";
 import type { FromCoordinator, ToCoordinator } from "./messages.ts";
 
 const main = fileURLToPath(new URL("coordinator-main.ts", import.meta.url));
@@ -100,14 +100,14 @@ export class CoordinatorProcess {
   }
 
   /** What it says of itself; answered when its loop has time. */
-  observe(isWithVerdicts: boolean): Promise<Observation> {
+  observe(wanted: ObservationWanted): Promise<Observation> {
     const request = ++this.#requests;
     return new Promise((resolve, reject) => {
       this.#asked.set(request, resolve);
       void this.#ended.then(() => {
         if (this.#asked.delete(request)) reject(new CoordinatorFailed("the coordinator has ended"));
       });
-      this.tell({ type: "observe", request, verdicts: isWithVerdicts });
+      this.tell({ type: "observe", request, wanted });
     });
   }
 

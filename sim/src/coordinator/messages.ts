@@ -1,5 +1,5 @@
 /** What the simulation and its coordinator's process say to each other, over the channel that Node gives a child. */
-import type { Observation } from "../sim-port.ts";
+import type { Observation, ObservationWanted } from "../sim-port.ts";
 
 export interface NatsAccess {
   readonly url: string;
@@ -12,7 +12,7 @@ export type FromCoordinator =
   | { readonly type: "observed"; readonly request: number; readonly observation: Observation };
 
 export type ToCoordinator =
-  | { readonly type: "observe"; readonly request: number; readonly verdicts: boolean }
+  | { readonly type: "observe"; readonly request: number; readonly wanted: ObservationWanted }
   /** Addresses that answer no knock from now on, or answer again. */
   | { readonly type: "knocks"; readonly addresses: readonly string[]; readonly isAnswered: boolean };
 

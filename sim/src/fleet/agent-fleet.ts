@@ -128,6 +128,14 @@ export class AgentFleet {
     return [...this.columns.intervalMsOfShard].sort((a, b) => a - b)[32]!;
   }
 
+  /** Agents that have not beaten since they were started, and are not silent. */
+  get unheardCount(): number {
+    const { agents, beatSeq, isSilent } = this.columns;
+    let unheard = 0;
+    for (let agent = 0; agent < agents; agent += 1) if (beatSeq[agent] === 0 && isSilent[agent] === 0) unheard += 1;
+    return unheard;
+  }
+
   /** How late timers fired at worst since this was asked last, ms: the simulation itself was too slow then. */
   takeWorstLateMs(): number {
     const worst = this.#worstLateMs;

@@ -1,0 +1,86 @@
+/** Sessions of real sockets: the agent's own gRPC client on mTLS, with a certificate that is made when the agent is woken for the first time. */
+import { generateKeyPairSync } from "node:crypto";
+import { GrpcSessions } from "@drover/agent";
+import type { Authority } from "@drover/coordinator/real";
+import { Secret, systemClock } from "@drover/lifecycle";
+import type { ConverseRequest } from "@drover/proto";
+import type { FleetSession, FleetSessions, SessionListener } from "../fleet/ports.ts";
+
+type Identity = ConstructorParameters<typeof GrpcSessions>[1]["current"];
+
+export interface SocketSessionsParts {
+  readonly authority: Authority;
+  readonly endpoint: string;
+  readonly nodeIdOf: (agent: number) => string;
+}
+
+export class SocketSessions implements FleetSessions {
+  readonly #parts: SocketSessionsParts;
+  readonly #identities = new Map<number, Promise<Identity>>();
+  readonly #ended = new AbortController();
+
+  constructor(parts: SocketSessionsParts) {
+    this.#parts = parts;
+  }
+
+  open(agent: number, listener: SessionListener): FleetSession {
+    const ended = new AbortController();
+    const signal = AbortSignal.any([ended.signal, this.#ended.signal]);
+    const unsent: NonNullable<ConverseRequest["body"]>[] = [];
+    let send = (body: NonNullable<ConverseRequest["body"]>): void => void unsent.push(body);
+    let close = (): void => ended.abort(new Error("the agent wants another session"));
+    const hold = async (): Promise<void> => {
+      const current = await this.#identity(agent);
+      const conversation = await new GrpcSessions(systemClock, { current, onRotated: () => undefined }).open(signal);
+      close = () => conversation.close();
+      send = (body) => void conversation.send({ body }).catch(() => undefined);
+      for (const body of unsent.splice(0)) send(body);
+      try {
+        for await (const message of conversation.received()) listener.received(message);
+      } finally {
+        conversation.close();
+      }
+    };
+    hold().then(
+      () => listener.ended(""),
+      (error: unknown) => listener.ended((error as Error).message || "ended"),
+    );
+    return {
+      send: (body) => send(body),
+      end: () => close(),
+      abandon: () => ended.abort(new Error("the machine died")),
+    };
+  }
+
+  close(): void {
+    this.#ended.abort(new Error("the simulation ends"));
+  }
+
+  #identity(agent: number): Promise<Identity> {
+    let identity = this.#identities.get(agent);
+    if (identity === undefined) this.#identities.set(agent, (identity = this.#enrolled(agent)));
+    return identity;
+  }
+
+  async #enrolled(agent: number): Promise<Identity> {
+    const { authority, endpoint, nodeIdOf } = this.#parts;
+    const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    const nodeId = nodeIdOf(agent);
+    const leaf = await authority.issueNode(nodeId, publicKey);
+    const keys = {
+      privateKeyPem: new Secret(privateKey.export({ type: "pkcs8", format: "pem" }).toString()),
+      natsSeed: new Secret(""),
+      natsPublicKey: "",
+    };
+    const credential = {
+      certificateChain: [...leaf.chain],
+      caBundle: [...authority.bundle],
+      natsUrls: [],
+      natsUserJwt: "",
+      natsCaPem: "",
+      renewalCounter: 0,
+      sessionEndpoint: endpoint,
+    };
+    return { nodeId, keys, credential, notBeforeMs: 0, notAfterMs: leaf.notAfterMs };
+  }
+}
