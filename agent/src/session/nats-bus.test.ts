@@ -7,7 +7,7 @@ import { seededRandom, silentLog, systemClock, type Clock } from "@drover/lifecy
 import { Budget, shardOf, subjects, ToNode } from "@drover/proto";
 import { connect, nkeyAuthenticator, type NatsConnection } from "@nats-io/transport-node";
 import { createUser } from "@nats-io/nkeys";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { FakeCoordinator } from "./fake-coordinator.ts";
 import { identityOf, makeNodeKeys, type NodeIdentity } from "./identity.ts";
 import { NatsBus } from "./nats-bus.ts";
@@ -65,8 +65,11 @@ tls: {cert_file: "${directory}/cert.pem", key_file: "${directory}/key.pem"}\naut
   }
   server.stderr!.resume();
   if (port === 0) {
-    const ports = JSON.parse(await readFile(join(directory, `nats-server_${server.pid}.ports`), "utf8")) as { nats: string[] };
-    port = Number(new URL(ports.nats[0]!).port);
+    // It says that it is ready before the file is there.
+    port = await vi.waitFor(async () => {
+      const ports = JSON.parse(await readFile(join(directory, `nats-server_${server.pid}.ports`), "utf8")) as { nats: string[] };
+      return Number(new URL(ports.nats[0]!).port);
+    });
   }
   observer = await connect({
     servers: `tls://127.0.0.1:${port}`,
@@ -177,6 +180,39 @@ describe("the bus of one node, on a real server with TLS", () => {
     await observer.flush();
     bus.publishHeartbeat(Buffer.from("new"));
     expect(Buffer.from(await beat).toString()).toBe("new");
+  });
+
+  test("leaves a server that answers no more, and keeps one that does", async () => {
+    let aheadMs = 0;
+    let isStopped = false;
+    const clock: Clock = {
+      ...hastyClock,
+      monotonicMs: () => systemClock.monotonicMs() + aheadMs,
+      // The round trip's deadline, and nothing else while the server stands still.
+      setTimer: (delayMs, fire) => hastyClock.setTimer(isStopped && delayMs === 60_000 ? 300 : delayMs, fire),
+    };
+    bus = new NatsBus({ clock, random: seededRandom(3), log: silentLog, credentials: { current: identity, onRotated: () => undefined } });
+    await connected();
+    aheadMs += 120_000;
+    const beat = next(subjects.heartbeat(NODE));
+    await observer.flush();
+    bus.publishHeartbeat(Buffer.from("probe"));
+    await beat;
+    const again = connected(2);
+    connections = 1;
+    server.kill("SIGSTOP");
+    await expect.poll(() => readFile(`/proc/${server.pid}/stat`, "utf8"), { timeout: 10_000 }).toMatch(/\) T /);
+    isStopped = true;
+    try {
+      aheadMs += 120_000;
+      bus.publishHeartbeat(Buffer.from("unanswered"));
+      await expect.poll(() => bus.isConnected, { timeout: 10_000 }).toBe(false);
+    } finally {
+      isStopped = false;
+      server.kill("SIGCONT");
+    }
+    await again;
+    expect(bus.isConnected).toBe(true);
   });
 
   test("comes back by itself after the server was killed", async () => {

@@ -21,8 +21,12 @@ import type { NodeIdentity } from "./identity.ts";
 const CONNECT_TIMEOUT_MS = 30_000;
 const SUBSCRIBE_TIMEOUT_MS = 10_000;
 const DRAIN_TIMEOUT_MS = 5000;
-/** A dead peer is noticed after three of these. */
-const PING_INTERVAL_MS = 60_000;
+/** The library's own pings come when nothing else is sent, three packets each: ours go with beats, and these never come. */
+const LIBRARY_PING_MS = 86_400_000;
+/** With the first beat after this time a round trip is asked for, in the beat's own packet; the answer carries the beat's TCP acknowledgement. */
+const PROBE_EVERY_MS = 120_000;
+/** A peer that has not answered by then is taken for dead. */
+const PROBE_TIMEOUT_MS = 60_000;
 /** Written but not known to have arrived; at the first a round trip is asked for, beyond the second nothing is taken. */
 const ROUND_TRIP_AT_BYTES = 32 * 1024;
 const MAX_OUTBOUND_BYTES = 256 * 1024;
@@ -47,6 +51,9 @@ export class NatsBus implements AgentBus, Component {
   #isRoundTripUnderWay = false;
   #isCredentialStale = false;
   #lastBeatMs = Number.NEGATIVE_INFINITY;
+  #lastProbeMs = 0;
+  /** Ends the connection that is held, whatever the library thinks of it. */
+  #leave: (why: Error) => void = () => {};
   #dropped = { heartbeats: 0, reports: 0, garbled: 0 };
 
   constructor(parts: NatsBusParts) {
@@ -88,6 +95,7 @@ export class NatsBus implements AgentBus, Component {
   publishHeartbeat(beat: Uint8Array): void {
     this.#lastBeatMs = this.#parts.clock.monotonicMs();
     if (!this.#publish(subjects.heartbeat(this.#nodeId), beat)) this.#dropped.heartbeats += 1;
+    else if (this.#lastBeatMs - this.#lastProbeMs >= PROBE_EVERY_MS) void this.#probe(this.#connection!);
   }
 
   publishReport(batch: Uint8Array): boolean {
@@ -125,11 +133,15 @@ export class NatsBus implements AgentBus, Component {
       this.#nodeId = identity.nodeId;
       this.#unconfirmedBytes = 0;
       this.#isRoundTripUnderWay = false;
+      this.#lastProbeMs = clock.monotonicMs();
       this.#connection = connection;
       this.#backoff.reset();
       log.info({ server: connection.getServer() }, "NATS connected");
       this.#onConnected();
-      const ended = await Promise.race([connection.closed(), untilAborted(signal)]);
+      const unanswered = new Promise<Error>((resolve) => {
+        this.#leave = resolve;
+      });
+      const ended = await Promise.race([connection.closed(), untilAborted(signal), unanswered]);
       this.#connection = undefined;
       if (ended === "aborted")
         await withDeadline(clock, "draining NATS", DRAIN_TIMEOUT_MS, undefined, () => connection.drain()).catch(() => undefined);
@@ -175,6 +187,18 @@ export class NatsBus implements AgentBus, Component {
     return true;
   }
 
+  /** A connection whose other end is gone looks open for a quarter of an hour: TCP alone gives up so late. */
+  async #probe(connection: NatsConnection): Promise<void> {
+    const { clock } = this.#parts;
+    this.#lastProbeMs = clock.monotonicMs();
+    try {
+      await withDeadline(clock, "a round trip to NATS", PROBE_TIMEOUT_MS, undefined, () => connection.flush());
+    } catch (error) {
+      // Closing waits for an other end that is not there.
+      if (this.#connection === connection) this.#leave(error as Error);
+    }
+  }
+
   async #confirm(connection: NatsConnection): Promise<void> {
     this.#isRoundTripUnderWay = true;
     try {
@@ -200,8 +224,7 @@ export async function connectToNats(identity: NodeIdentity, signal: AbortSignal)
     authenticator: jwtAuthenticator(natsUserJwt, Buffer.from(identity.keys.natsSeed.reveal())),
     tls: natsCaPem === "" ? {} : { ca: natsCaPem },
     timeout: CONNECT_TIMEOUT_MS,
-    pingInterval: PING_INTERVAL_MS,
-    maxPingOut: 2,
+    pingInterval: LIBRARY_PING_MS,
     reconnect: false,
     noEcho: true,
     noAsyncTraces: true,

@@ -53,6 +53,8 @@ const MAX_STAMP_DRIFT_MS = 2_000;
 const ROUND_TRIP_EVERY_MS = 5_000;
 const MAX_ROUND_TRIP_MS = 1_000;
 const BUDGET_EVERY_MS = 60_000;
+/** One that did not change is said again after so many of these: each costs every node two packets. */
+const BUDGET_AGAIN_AFTER = 5;
 const BUDGET_SPREAD_MS = 30_000;
 /** A budget changes only when the wanted interval is this share away from the granted one. */
 const BUDGET_HYSTERESIS = 0.2;
@@ -254,16 +256,25 @@ class FleetObserver implements Observer {
     }
   }
 
-  /** Said again each minute, so that an agent that was away learns it; spread over the shards, so that not all move at once. */
+  /** Said again now and then, so that an agent that was away learns it; spread over the shards, so that not all move at once. */
   async #grantBudgets(signal: AbortSignal): Promise<void> {
     const { bus, clock, fleet, log } = this.#options;
-    while (!signal.aborted) {
+    for (let untold = BUDGET_AGAIN_AFTER; !signal.aborted; untold += 1) {
       const wantedMs = heartbeatIntervalMs(fleet.size, this.#pace);
       if (Math.abs(wantedMs - this.#intervalMs) > BUDGET_HYSTERESIS * this.#intervalMs) {
         log.info({ intervalMs: wantedMs, nodes: fleet.size }, "heartbeat interval changes");
-        this.#before = { intervalMs: this.#intervalMs, untilMs: clock.monotonicMs() + BUDGET_EVERY_MS + this.#intervalMs };
+        this.#before = {
+          intervalMs: this.#intervalMs,
+          untilMs: clock.monotonicMs() + BUDGET_AGAIN_AFTER * BUDGET_EVERY_MS + this.#intervalMs,
+        };
         this.#intervalMs = wantedMs;
+        untold = BUDGET_AGAIN_AFTER;
       }
+      if (untold < BUDGET_AGAIN_AFTER) {
+        await sleep(clock, BUDGET_EVERY_MS, signal).catch(() => undefined);
+        continue;
+      }
+      untold = 0;
       const budget = Budget.fromPartial({
         heartbeatIntervalMs: this.#intervalMs,
         minReportIntervalMs: MIN_REPORT_INTERVAL_MS,
