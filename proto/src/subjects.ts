@@ -2,8 +2,6 @@
  * NATS subjects and streams, spelled here and nowhere else.
  * Who may use which: nodes what `nodePermissions` says, which their user JWTs are made from; the coordinator all of it.
  */
-import { createHash } from "node:crypto";
-
 export const SHARD_COUNT = 64;
 
 export const streams = {
@@ -11,6 +9,8 @@ export const streams = {
   reports: "REPORTS",
 } as const;
 
+const HEARTBEAT_PREFIX = "drover.hb.";
+const REPORT_PREFIX = "drover.report.";
 const NODE_ID = /^[a-z2-7]{10}$/;
 
 /** Whether text is a node id: 10 lower-case base32 characters, made by the coordinator. */
@@ -18,14 +18,17 @@ export function isNodeId(text: string): boolean {
   return NODE_ID.test(text);
 }
 
-/** Stable shard of a node, 0 to 63. */
+/** Stable shard of a node, 0 to 63: FNV-1a of its id, as it is asked for each message that comes in. */
 export function shardOf(nodeId: string): number {
-  return createHash("sha256").update(nodeId).digest()[0]! % SHARD_COUNT;
+  let hash = 0x811c9dc5;
+  for (let index = 0; index < nodeId.length; index += 1) hash = Math.imul(hash ^ nodeId.charCodeAt(index), 0x01000193);
+  // Low bits of FNV-1a depend on few of the bits that went in: fold the high ones in.
+  return (hash ^ (hash >>> 16)) & (SHARD_COUNT - 1);
 }
 
 export const subjects = {
-  heartbeat: (nodeId: string): string => `drover.hb.${shardOf(nodeId)}.${nodeId}`,
-  report: (nodeId: string): string => `drover.report.${shardOf(nodeId)}.${nodeId}`,
+  heartbeat: (nodeId: string): string => `${HEARTBEAT_PREFIX}${shardOf(nodeId)}.${nodeId}`,
+  report: (nodeId: string): string => `${REPORT_PREFIX}${shardOf(nodeId)}.${nodeId}`,
   toNode: (nodeId: string): string => `drover.to.${nodeId}`,
   budget: (shard: number): string => `drover.budget.${shard}`,
   allHeartbeats: "drover.hb.>",
@@ -36,11 +39,11 @@ export const subjects = {
 
 /** The node a heartbeat or report subject belongs to; undefined when it is not one. */
 export function nodeOfSubject(subject: string): string | undefined {
-  const parts = subject.split(".");
-  const node = parts[3];
-  if (parts.length !== 4 || parts[0] !== "drover" || node === undefined || !isNodeId(node)) return undefined;
-  if (parts[1] !== "hb" && parts[1] !== "report") return undefined;
-  return parts[2] === String(shardOf(node)) ? node : undefined;
+  const prefix = subject.startsWith(HEARTBEAT_PREFIX) ? HEARTBEAT_PREFIX : REPORT_PREFIX;
+  if (prefix === REPORT_PREFIX && !subject.startsWith(REPORT_PREFIX)) return undefined;
+  const dot = subject.lastIndexOf(".");
+  const node = subject.slice(dot + 1);
+  return isNodeId(node) && subject.slice(prefix.length, dot) === String(shardOf(node)) ? node : undefined;
 }
 
 /** All that a node's NATS credential may do. */

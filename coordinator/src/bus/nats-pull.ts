@@ -96,14 +96,37 @@ export async function pullBatches(options: PullOptions, signal: AbortSignal): Pr
   }
 }
 
-/** The reply subject carries the metadata: $JS.ACK.[domain.account.]stream.consumer.delivered.sequence.delivery.nanoseconds.pending[.token] */
 function read(message: Msg, reply: string): PulledMessage {
-  const tokens = reply.split(".");
-  const first = tokens.length > 9 ? 4 : 2;
-  return {
-    subject: message.subject,
-    payload: message.data,
-    streamSequence: Number(tokens[first + 3]),
-    brokerMs: Number(BigInt(tokens[first + 5]!) / 1_000_000n),
-  };
+  const { streamSequence, brokerMs } = readReply(reply);
+  return { subject: message.subject, payload: message.data, streamSequence, brokerMs };
+}
+
+const DOT = 46;
+const ZERO = 48;
+/** Dots up to and with the one before the stream's sequence, without and with a domain. */
+const DOTS_BEFORE_SEQUENCE = 5;
+const DOTS_OF_DOMAIN = 2;
+const DOTS_WITHOUT_DOMAIN = 8;
+const NANO_DIGITS = 6;
+
+/**
+ * The reply subject carries the metadata: $JS.ACK.[domain.account.]stream.consumer.delivered.sequence.delivery.nanoseconds.pending[.token].
+ * Read where it stands: it is done for each message.
+ */
+export function readReply(reply: string): { readonly streamSequence: number; readonly brokerMs: number } {
+  let dots = 0;
+  for (let at = 0; at < reply.length; at += 1) if (reply.charCodeAt(at) === DOT) dots += 1;
+  const wanted = DOTS_BEFORE_SEQUENCE + (dots > DOTS_WITHOUT_DOMAIN ? DOTS_OF_DOMAIN : 0);
+  let start = 0;
+  for (let passed = 0; passed < wanted; start += 1) if (reply.charCodeAt(start) === DOT) passed += 1;
+  const sequenceEnd = reply.indexOf(".", start);
+  const stampStart = reply.indexOf(".", sequenceEnd + 1) + 1;
+  const stampEnd = reply.indexOf(".", stampStart);
+  return { streamSequence: digits(reply, start, sequenceEnd), brokerMs: digits(reply, stampStart, stampEnd - NANO_DIGITS) };
+}
+
+function digits(text: string, start: number, end: number): number {
+  let value = 0;
+  for (let at = start; at < end; at += 1) value = value * 10 + text.charCodeAt(at) - ZERO;
+  return value;
 }

@@ -1,9 +1,10 @@
 /** The fleet as observed, in memory: beats in columns, reports folded per node. Filled by ingest and observer, read through FleetView. */
-import { Heartbeat, type ReportBatch } from "@drover/proto";
+import type { ReportBatch } from "@drover/proto";
 import type { HeartbeatMessage } from "../bus/bus.ts";
 import { BeatColumns } from "./beat-columns.ts";
 import type { FleetView, Health, ObservedNode } from "./fleet.ts";
 import { type Folded, fold, nothingReported, type OutboxCursors, type ReportedNode } from "./fold.ts";
+import { type BeatFields, readBeat } from "./read-beat.ts";
 import { decodeSnapshot, encodeNode, encodeSnapshot } from "./snapshot.ts";
 
 interface Entry {
@@ -35,6 +36,7 @@ const NEVER_SEEN: Health = { verdict: "unknown", reason: "NeverSeen" };
 export class FleetState implements FleetView {
   readonly #entries = new Map<string, Entry>();
   readonly #beats = new BeatColumns();
+  readonly #beat: BeatFields = { seq: 0, observedGeneration: 0, stateDigest: 0, flags: 0 };
   readonly #freeIndexes: number[] = [];
   readonly #listeners = new Set<(nodeIds: readonly string[]) => void>();
   #indexes = 0;
@@ -82,12 +84,8 @@ export class FleetState implements FleetView {
    * @param nowMs monotonic; @param awakeMs the observer's time awake and caught up
    */
   foldBeat(nodeId: string, message: Pick<HeartbeatMessage, "payload" | "brokerMs">, nowMs: number, awakeMs: number): void {
-    let beat: Heartbeat;
-    try {
-      beat = Heartbeat.decode(message.payload);
-    } catch {
-      return;
-    }
+    const beat = this.#beat;
+    if (!readBeat(message.payload, beat)) return;
     const entry = this.#entry(nodeId);
     const { index } = entry;
     const columns = this.#beats;

@@ -2,7 +2,7 @@
  * What "stored once" means: reports as the log's reader sees them, each (node, outbox epoch, seq) one time,
  * however often a resend or a redelivery put its bytes there. Refused batches are not reports.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { ReportBatch } from "@drover/proto";
 import type { ReportMessage } from "../bus/bus.ts";
 import type { ReportLog } from "./report-log.ts";
@@ -32,7 +32,7 @@ export function readBatch(message: Pick<ReportMessage, "nodeId" | "payload">): B
   if (batch.outboxEpoch.length !== OUTBOX_EPOCH_BYTES || !Number.isSafeInteger(batch.seq) || batch.seq < 1) {
     return { ok: false, reason: "NotDecodable", message: "a batch without an outbox epoch of 8 bytes and a seq from 1" };
   }
-  return { ok: true, batch, digest: createHash("sha256").update(payload).digest().readUIntBE(0, 6) };
+  return { ok: true, batch, digest: hash("sha256", payload, "buffer").readUIntBE(0, 6) };
 }
 
 export interface LoggedReport {
