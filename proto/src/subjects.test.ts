@@ -25,9 +25,9 @@ describe("a node's subjects", () => {
   });
 
   it("spread evenly over the shards, also when ids differ in one place only", () => {
-    const letters = "abcdefghijklmnopqrstuvwxyz234567";
-    const ids = [...letters].flatMap((a) => [...letters].flatMap((b) => [...letters].map((c) => `nodenod${a}${b}${c}`)));
-    const counts = new Array<number>(SHARD_COUNT).fill(0);
+    const letters = Array.from("abcdefghijklmnopqrstuvwxyz234567");
+    const ids = letters.flatMap((a) => letters.flatMap((b) => letters.map((c) => `nodenod${a}${b}${c}`)));
+    const counts = Array.from({ length: SHARD_COUNT }, () => 0);
     for (const id of ids) counts[shardOf(id)]! += 1;
     const mean = ids.length / SHARD_COUNT;
     for (const count of counts) expect(Math.abs(count - mean)).toBeLessThan(mean * 0.25);
