@@ -45,9 +45,10 @@ export {
   type Selector,
   type TaintEntry,
 } from "./objects.ts";
-export { formatPath, formatProblem, parsePath, type Path, type Problem } from "./problems.ts";
+export { type Finding, formatPath, formatProblem, parsePath, type Path, type Problem } from "./problems.ts";
 export { formatBytes, parseBytes } from "./quantity.ts";
 export { formatSelector, type Labels, matchesSelector, parseSelector, type SelectorParsing } from "./selector.ts";
+export { shapeFindings } from "./shape.ts";
 export { stepIdOf } from "./step-id.ts";
 export {
   canonicalSysctlValue,

@@ -20,6 +20,12 @@ export function checkShape(kind: Kind, json: unknown): ShapeCheck {
   return { findings: result.error.issues.flatMap((issue) => findingsOf(issue, schema, [])) };
 }
 
+/** What a schema of somebody else's finds wrong, in the same words. */
+export function shapeFindings(schema: z.ZodType, value: unknown): readonly Finding[] {
+  const result = schema.safeParse(value, { reportInput: true });
+  return result.success ? [] : result.error.issues.flatMap((issue) => findingsOf(issue, schema, []));
+}
+
 function findingsOf(issue: Issue, root: Schema, parent: Path): Finding[] {
   const path: Path = [...parent, ...issue.path.map((part) => (typeof part === "number" ? part : String(part)))];
   const value = (message: string, hint = ""): Finding[] => [{ path, at: "value", message, hint }];

@@ -18,6 +18,7 @@ import { addNodeWords } from "./node-words.ts";
 import { durationOption, manifestFiles, type OutputFormat, outputFormats, selectorFlag, wholeNumber } from "./options.ts";
 import { addRolloutWords } from "./rollout-words.ts";
 import type { GlobalOptions, Session } from "./session.ts";
+import { addSimWord } from "./sim-word.ts";
 
 export const VERSION = "0.1.0";
 
@@ -160,6 +161,8 @@ export async function runProgram(
     .action((name: string, options: { kubeconfig: string; endpoint: string }) =>
       adoptCluster(session(), objectName(name.replace(/^cluster\//, "")), options.kubeconfig, options.endpoint),
     );
+
+  addSimWord(program, session);
 
   program
     .command("status")

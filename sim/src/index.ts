@@ -12,3 +12,5 @@ export type { SimOptions, Tier } from "./sim-options.ts";
 export type { AgentCounts, Observation, ObservationWanted, Selection, Sim, StepFailure, Usage, VerdictChange } from "./sim-port.ts";
 export { NODE_SET, objectsOf } from "./seed.ts";
 export { startSim } from "./start-sim.ts";
+export { renderOutcome, runScenario, type ScenarioOutcome } from "./run-scenario.ts";
+export { readScenario, type Scenario, type ScenarioReading } from "./scenario.ts";

@@ -17,6 +17,8 @@ export interface Sim extends AsyncDisposable {
   /** Which indexes a selection stands for. */
   select(selection: Selection): readonly number[];
 
+  /** Applies objects as `drover apply` does. @returns the names of the Rollouts that this started; @throws with the coordinator's words */
+  apply(objects: readonly object[]): Promise<readonly string[]>;
   /** Resolves when every agent is connected and has beaten once since the start. */
   readonly settled: Promise<void>;
   /** As the agents count, since the start. */

@@ -3,7 +3,8 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { countReports, dataFiles, loadConfig, makeOperator, openSqliteReportLog, seedFleet } from "@drover/coordinator/real";
-import { OperatorClient } from "@drover/proto";
+import { sleep, systemClock } from "@drover/lifecycle";
+import { type ApplyObjectResponse, DryRunMode, OperatorClient } from "@drover/proto";
 import { CoordinatorProcess } from "./coordinator/coordinator-process.ts";
 import type { FleetOptions } from "./fleet/agent-fleet.ts";
 import { addressOf, drawn } from "./fleet/agent-identity.ts";
@@ -28,8 +29,10 @@ export async function startSim(options: SimOptions, signal?: AbortSignal): Promi
   const releases: (() => Promise<void> | void)[] = [];
   if (options.directory === undefined) releases.push(() => rm(directory, { recursive: true, force: true }));
   let stopping: Promise<void> | undefined;
+  const ended = new AbortController();
   const stop = (): Promise<void> =>
     (stopping ??= (async () => {
+      ended.abort(new Error("the simulation was stopped"));
       signal?.removeEventListener("abort", onAbort);
       for (const release of releases.reverse()) await release();
     })());
@@ -86,7 +89,8 @@ export async function startSim(options: SimOptions, signal?: AbortSignal): Promi
     const contextFile = join(directory, "operator.yaml");
     const operator = await makeAdmin(directory, contextFile, `127.0.0.1:${coordinator.serving.session}`);
     releases.push(() => operator.close());
-    const settled = untilSettled(fleet, () => stopping !== undefined);
+    const settled = untilSettled(fleet, ended.signal);
+    settled.catch(() => undefined);
 
     let draws = 0;
     const select = (selection: Selection): readonly number[] =>
@@ -99,6 +103,11 @@ export async function startSim(options: SimOptions, signal?: AbortSignal): Promi
       nodeName: (index) => seeding.fleet.nodes[index]!.name,
       indexOf: (nodeId) => indexes.get(nodeId),
       select,
+      apply: async (objects) => {
+        const started: string[] = [];
+        for (const object of objects) started.push(...(await applyObject(operator, object)).rollouts);
+        return started;
+      },
       settled,
       get counts() {
         return fleet.counts;
@@ -123,7 +132,7 @@ export async function startSim(options: SimOptions, signal?: AbortSignal): Promi
         });
         fleet.takeWorstLateMs();
         const before = await sample();
-        await new Promise((resolve) => setTimeout(resolve, ms));
+        await sleep(systemClock, ms, ended.signal);
         const after = await sample();
         const seconds = (after.atMs - before.atMs) / 1_000;
         const taken = (name: string): number => (after.totals[name] ?? 0) - (before.totals[name] ?? 0);
@@ -202,9 +211,13 @@ async function makeAdmin(directory: string, contextFile: string, endpoint: strin
   return operatorClient(contextFile);
 }
 
-async function untilSettled(fleet: FleetControl, isStopping: () => boolean): Promise<void> {
-  while (!fleet.isSettled) {
-    if (isStopping()) throw new Error("the simulation was stopped before every agent had beaten");
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+function applyObject(operator: OperatorClient, object: object): Promise<ApplyObjectResponse> {
+  const request = { json: Buffer.from(JSON.stringify(object)), dryRun: DryRunMode.DRY_RUN_MODE_NONE, expectedResourceVersion: 0 };
+  return new Promise((resolve, reject) => {
+    operator.applyObject(request, (error, response) => (error === null ? resolve(response) : reject(error)));
+  });
+}
+
+async function untilSettled(fleet: FleetControl, signal: AbortSignal): Promise<void> {
+  while (!fleet.isSettled) await sleep(systemClock, 100, signal);
 }

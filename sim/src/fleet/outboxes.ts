@@ -149,15 +149,17 @@ export class Outboxes {
     if (held !== undefined && held.batches.length > 0) this.#resendSoon(agent, held);
   }
 
-  /** Per (agent, outbox life): what was sealed, and what was acknowledged. */
+  /** Per (agent, outbox life): what was sealed, and what was acknowledged. Not of nodes with clones: there nobody knows whose seq was taken. */
   *ledger(): Generator<{ readonly nodeId: string; readonly epoch: string; readonly sealed: number; readonly acked: number }> {
     const { columns } = this.#parts;
+    const cloned = new Set(columns.node.subarray(columns.agents, columns.nodeIds.length));
     for (const { agent, life, sealed, acked } of this.#left) {
+      if (cloned.has(columns.node[agent]!)) continue;
       yield { nodeId: columns.nodeIds[agent]!, epoch: this.epochOf(agent, life).toString("hex"), sealed, acked };
     }
     for (let agent = 0; agent < columns.agents; agent += 1) {
       const [sealed, acked] = [columns.sealedSeq[agent]!, columns.ackedSeq[agent]!];
-      if (sealed > 0) yield { nodeId: columns.nodeIds[agent]!, epoch: this.epochOf(agent).toString("hex"), sealed, acked };
+      if (sealed > 0 && !cloned.has(agent)) yield { nodeId: columns.nodeIds[agent]!, epoch: this.epochOf(agent).toString("hex"), sealed, acked };
     }
   }
 
