@@ -4,7 +4,7 @@ import type { AgentCounts, StepFailure } from "./sim-port.ts";
 /** What is done to agents: a name, whom, and with what. */
 export type Fault =
   | { readonly do: "silence" | "revive" | "duplicate" | "reportDelta"; readonly agents: readonly number[] }
-  | { readonly do: "lag" | "skew" | "slowSteps"; readonly agents: readonly number[]; readonly ms: number }
+  | { readonly do: "lag" | "skew" | "slowSteps" | "beatEvery"; readonly agents: readonly number[]; readonly ms: number }
   | { readonly do: "failSteps"; readonly agents: readonly number[]; readonly failure: StepFailure | undefined };
 
 export interface LedgerEntry {

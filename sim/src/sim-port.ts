@@ -54,6 +54,8 @@ export interface Sim extends AsyncDisposable {
   slowSteps(selection: Selection, ms: number): void;
   /** Each of them tells one delta now (a condition that changes). */
   reportDelta(selection: Selection): void;
+  /** How often they beat, until a budget of the coordinator tells otherwise: offered load that nobody has asked for. */
+  beatEvery(ms: number): void;
   /** Share of agents that tell one delta per minute, from now on. */
   setChangesPerMinute(share: number): void;
 

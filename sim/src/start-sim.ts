@@ -166,6 +166,7 @@ export async function startSim(options: SimOptions, signal?: AbortSignal): Promi
       failSteps: (selection, failure) => fleet.apply({ do: "failSteps", agents: select(selection), failure }),
       slowSteps: (selection, ms) => fleet.apply({ do: "slowSteps", agents: select(selection), ms }),
       reportDelta: (selection) => fleet.apply({ do: "reportDelta", agents: select(selection) }),
+      beatEvery: (ms) => fleet.apply({ do: "beatEvery", agents: nodeIds.map((_, index) => index), ms }),
       setChangesPerMinute: (share) => fleet.setChangesPerMinute(share),
       get coordinatorPid() {
         return coordinator.pid;

@@ -4,10 +4,13 @@ import { decideScenario } from "./decide.ts";
 import { ansibleScenario } from "./ansible/index.ts";
 import { heartbeatsScenario } from "./heartbeats.ts";
 import { joinScenario } from "./join.ts";
+import { peersScenario } from "./peers/index.ts";
 import { preloadScenario } from "./preload.ts";
 import { reportsScenario } from "./reports.ts";
 import { socketsScenario } from "./sockets.ts";
 import type { Scenario } from "./scenario.ts";
+import { verdictsScenario } from "./verdicts/index.ts";
+import { wireScenario } from "./wire.ts";
 
 export const scenarios: readonly Scenario[] = [
   agentScenario,
@@ -18,4 +21,7 @@ export const scenarios: readonly Scenario[] = [
   heartbeatsScenario,
   reportsScenario,
   socketsScenario,
+  peersScenario,
+  wireScenario,
+  verdictsScenario,
 ];

@@ -1,4 +1,4 @@
-/** `npm run bench -- SCENARIO [--json FILE] [--minutes N]`: measures, prints the conditions, compares with the limits. */
+/** `npm run bench -- SCENARIO [--json FILE] [--minutes N] [--case NAME]... [--agents N]`: measures, prints the conditions, compares with the limits. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, release, totalmem } from "node:os";
 import { parseArgs } from "node:util";
@@ -7,7 +7,13 @@ import type { ScenarioResult } from "./scenario.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: "string" }, minutes: { type: "string", default: "20" }, list: { type: "boolean", default: false } },
+  options: {
+    json: { type: "string" },
+    minutes: { type: "string", default: "20" },
+    case: { type: "string", multiple: true },
+    agents: { type: "string" },
+    list: { type: "boolean", default: false },
+  },
 });
 if (values.list) {
   for (const scenario of scenarios) console.log(`${scenario.name.padEnd(12)} ${scenario.summary}`);
@@ -15,13 +21,19 @@ if (values.list) {
 }
 const scenario = scenarios.find(({ name }) => name === positionals[0]);
 const minutes = Number(values.minutes);
-if (scenario === undefined || positionals.length !== 1 || !(minutes > 0)) {
+const agents = values.agents === undefined ? undefined : Number(values.agents);
+if (scenario === undefined || positionals.length !== 1 || !(minutes > 0) || !(agents === undefined || agents > 0)) {
   console.error(
-    `bench: usage: npm run bench -- SCENARIO [--json FILE] [--minutes N]; scenarios: ${scenarios.map(({ name }) => name).join(", ")}`,
+    `bench: usage: npm run bench -- SCENARIO [--json FILE] [--minutes N] [--case NAME]... [--agents N]; scenarios: ${scenarios.map(({ name }) => name).join(", ")}`,
   );
   process.exit(2);
 }
-const result = await scenario.run({ minutes, say: (line) => console.log(line) });
+const result = await scenario.run({
+  minutes,
+  say: (line) => console.log(line),
+  ...(values.case === undefined ? {} : { cases: values.case }),
+  ...(agents === undefined ? {} : { agents }),
+});
 const complete: ScenarioResult = {
   ...result,
   conditions: {

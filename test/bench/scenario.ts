@@ -28,5 +28,9 @@ export interface Scenario {
 export interface ScenarioOptions {
   /** Minutes of the idle measurement; the figures are defined for 20. */
   readonly minutes: number;
+  /** Of a scenario with cases: these alone. Default: all. */
+  readonly cases?: readonly string[];
+  /** Of a scenario with a simulated fleet whose size may be chosen. */
+  readonly agents?: number;
   readonly say: (line: string) => void;
 }

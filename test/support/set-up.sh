@@ -18,7 +18,7 @@ machines="debootstrap:debootstrap systemd-nspawn:systemd-container flock:util-li
 case $task in
   check) needed="git:git" ;;
   machines) needed="git:git $tests $machines" ;;
-  bench) needed="git:git $tests $machines ansible-playbook:ansible sshd:openssh-server ssh:openssh-client" ;;
+  bench) needed="git:git $tests $machines ansible-playbook:ansible sshd:openssh-server ssh:openssh-client faketime:faketime" ;;
   *) needed=$tests ;;
 esac
 

@@ -3,7 +3,7 @@
  * a bus and on sessions, and does not know which tier it is in.
  */
 import { jittered, seededRandom } from "@drover/lifecycle";
-import { type Budget, Heartbeat, type Plan, type ToNode } from "@drover/proto";
+import { Budget, Heartbeat, type Plan, type ToNode } from "@drover/proto";
 import type { AgentCounts, StepFailure } from "../sim-port.ts";
 import { AgentColumns } from "./agent-columns.ts";
 import { condition, eventOf, factsOf, started } from "./agent-events.ts";
@@ -195,6 +195,13 @@ export class AgentFleet {
   }
 
   // Faults; agents by their number here.
+
+  /** All of them, as if a budget had said so. */
+  beatEvery(ms: number): void {
+    for (const [shard, minReportIntervalMs] of this.columns.reportIntervalMsOfShard.entries()) {
+      this.budget(shard, Budget.fromPartial({ heartbeatIntervalMs: ms, minReportIntervalMs }));
+    }
+  }
 
   silence(agents: readonly number[]): void {
     for (const agent of agents) {

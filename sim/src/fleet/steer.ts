@@ -22,6 +22,8 @@ export function steer(fleet: AgentFleet, first: number, fault: Fault, onClone: (
       return fleet.skew(agents, fault.ms);
     case "slowSteps":
       return fleet.slowSteps(agents, fault.ms);
+    case "beatEvery":
+      return fleet.beatEvery(fault.ms);
     case "failSteps":
       return fleet.failSteps(agents, fault.failure);
   }

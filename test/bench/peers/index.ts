@@ -1,0 +1,139 @@
+/**
+ * What others would pay for the same: each agent seen once in ten seconds, CPU of the servers alone, one after the other in one run.
+ * Peers are set up at their cheapest: etcd and gRPC get all nodes over a few connections, as our logical tier does. A websocket server
+ * has a connection per agent, that is its manner; against it our agents are counted a second time with a TLS connection each.
+ */
+import { mkdtemp, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { cpuOf } from "../process-cost.ts";
+import type { Figure, Scenario } from "../scenario.ts";
+import { makeCertificate } from "./certificate.ts";
+import { startEtcd } from "./etcd.ts";
+import { ours } from "./ours.ts";
+import { type PeerSettings, startPeer } from "./peer-process.ts";
+
+const NODES = 10_000;
+const MANY_NODES = 100_000;
+/** With a connection of its own each; the server's and the clients' descriptors are limited to 20,000. */
+const SOCKETS = 5_000;
+const INTERVAL_MS = 10_000;
+const WARM_UP_MS = 20_000;
+/** As long as our heartbeat. */
+const BEAT_BYTES = 18;
+const ETCD_PORT = 23_790;
+
+/** What was paid for a window in which all check-ins were offered. */
+export interface Paid {
+  readonly name: string;
+  readonly nodes: number;
+  readonly cores: number;
+  /** Share of the offered check-ins that were taken. */
+  readonly achieved: number;
+  readonly note: string;
+}
+
+export const peersScenario: Scenario = {
+  name: "peers",
+  summary: "servers' CPU per node at one check-in in 10 s: ours, a websocket server in Rancher's manner, etcd PUT, unary gRPC",
+  async run({ minutes, say }) {
+    const windowMs = minutes * 3_000;
+    const directory = await mkdtemp(join("/var/tmp", "drover-peers-"));
+    try {
+      const tls = await makeCertificate(directory);
+      const common = { agents: NODES, intervalMs: INTERVAL_MS, bytes: BEAT_BYTES, port: 0, directory };
+      const all: Paid[] = [];
+      const note = (paid: Paid): void => {
+        all.push(paid);
+        const taken = `${(100 * paid.achieved).toFixed(1)} % of the check-ins`;
+        say(
+          `${paid.name}: ${paid.cores.toFixed(3)} cores for ${paid.nodes} nodes, ${microseconds(paid).toFixed(1)} us each, ${taken} ${paid.note}`,
+        );
+      };
+      note(await ours("drover", NODES, "logical", windowMs));
+      for (const bytes of [300, 2_000, 15_000]) note(await websocket(`websocket_${bytes}`, { ...common, bytes }, windowMs));
+      note(await etcd({ ...common, port: ETCD_PORT }, windowMs));
+      note(await grpc({ ...common, tls }, windowMs));
+      note(await ours("drover_100k", MANY_NODES, "logical", windowMs));
+      note(await etcd({ ...common, agents: MANY_NODES, port: ETCD_PORT }, windowMs, "etcd_100k"));
+      note(await ours("drover_sockets", SOCKETS, "socket", windowMs));
+      note(await websocket("websocket_tls_15000", { ...common, agents: SOCKETS, bytes: 15_000, tls }, windowMs));
+      const paidBy = (name: string): Paid => all.find((paid) => paid.name === name)!;
+      const figures: Figure[] = all.flatMap((paid) => [
+        { name: `${paid.name}_us`, value: microseconds(paid), unit: "us per node and interval" },
+        ...(paid.achieved < 0.99 ? [{ name: `${paid.name}_achieved`, value: paid.achieved, unit: "of the offered rate" }] : []),
+      ]);
+      const ratio = (name: string, peer: string, to: string, limit?: number): Figure => {
+        const value = microseconds(paidBy(peer)) / microseconds(paidBy(to));
+        return { name, value, unit: "times ours", peer, ratio: value, ...(limit === undefined ? {} : { limit, isFloor: true }) };
+      };
+      figures.push(
+        ratio("etcd_ratio", "etcd", "drover", 7),
+        ratio("websocket_ratio", "websocket_15000", "drover", 10),
+        ratio("websocket_small_ratio", "websocket_300", "drover"),
+        ratio("grpc_ratio", "grpc", "drover"),
+        ratio("websocket_sockets_ratio", "websocket_tls_15000", "drover_sockets"),
+      );
+      return {
+        scenario: "peers",
+        tier: `logical agents over few connections (ours, etcd, gRPC); real connections (websocket); _sockets and _tls: ${SOCKETS} real TLS connections each`,
+        conditions: {
+          nodes: NODES,
+          intervalSeconds: INTERVAL_MS / 1_000,
+          windowSeconds: windowMs / 1_000,
+          etcd: "3.4, one member, plain",
+          websocket: "ws 8",
+        },
+        figures,
+      };
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+  },
+};
+
+/** Of a check-in that was taken: what was refused or left out for want of time has not been paid for. */
+function microseconds({ cores, nodes, achieved }: Paid): number {
+  return (cores * INTERVAL_MS * 1_000) / (nodes * achieved);
+}
+
+async function websocket(name: string, settings: PeerSettings, windowMs: number): Promise<Paid> {
+  await using server = await startPeer(new URL("./websocket-server-main.ts", import.meta.url), settings);
+  await using _agents = await startPeer(new URL("./websocket-agents-main.ts", import.meta.url), { ...settings, port: server.port });
+  const { cores, done } = await window(server.pid, async () => (await server.counts()).done, windowMs);
+  const { unhealthy } = await server.counts();
+  return {
+    name,
+    nodes: settings.agents,
+    cores,
+    achieved: shareOf(done, settings, windowMs),
+    note: unhealthy === 0 ? "" : `, ${unhealthy} taken for dead`,
+  };
+}
+
+async function etcd(settings: PeerSettings, windowMs: number, name = "etcd"): Promise<Paid> {
+  const directory = await mkdtemp(join(settings.directory, "etcd-"));
+  await using server = await startEtcd(directory, settings.port);
+  await using _agents = await startPeer(new URL("./etcd-agents-main.ts", import.meta.url), settings);
+  const { cores, done } = await window(server.pid, () => server.puts(), windowMs);
+  return { name, nodes: settings.agents, cores, achieved: shareOf(done, settings, windowMs), note: "" };
+}
+
+async function grpc(settings: PeerSettings, windowMs: number): Promise<Paid> {
+  await using server = await startPeer(new URL("./grpc-server-main.ts", import.meta.url), settings);
+  await using _agents = await startPeer(new URL("./grpc-agents-main.ts", import.meta.url), { ...settings, port: server.port });
+  const { cores, done } = await window(server.pid, async () => (await server.counts()).done, windowMs);
+  return { name: "grpc", nodes: settings.agents, cores, achieved: shareOf(done, settings, windowMs), note: "" };
+}
+
+async function window(pid: number, taken: () => Promise<number>, ms: number): Promise<{ readonly cores: number; readonly done: number }> {
+  await pause(WARM_UP_MS);
+  const [doneBefore, cpuBefore, startedAtMs] = [await taken(), cpuOf(pid).ownMs, performance.now()];
+  await pause(ms);
+  const [cpuAfter, doneAfter] = [cpuOf(pid).ownMs, await taken()];
+  return { cores: (cpuAfter - cpuBefore) / (performance.now() - startedAtMs), done: doneAfter - doneBefore };
+}
+
+function shareOf(done: number, { agents, intervalMs }: PeerSettings, windowMs: number): number {
+  return Math.min(1, (done * intervalMs) / (agents * windowMs));
+}
