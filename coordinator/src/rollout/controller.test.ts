@@ -1,10 +1,11 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import type { Rollout } from "@drover/api";
 import { ConditionStatus, type Event, Impact, PlanOutcome } from "@drover/proto";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { keys } from "../store/keys.ts";
 import type { Store, StoreOperation } from "../store/store.ts";
-import { putJson } from "../store/values.ts";
+import { putJson, readJson } from "../store/values.ts";
 import { profileOf, RolloutSite, swappiness } from "./controller-fixture.ts";
 import { askWebhook } from "./webhook.ts";
 
@@ -296,5 +297,57 @@ describe("a change that disturbs what runs", () => {
     await site.until("a drain is asked for", async () => (await site.maintenance("a")) !== undefined);
     await site.rollOut(profileOf({ containerd: { maxConcurrentDownloads: 5 } }), strategy, { name: "web-2" });
     await site.until("it has another owner", async () => (await site.maintenance("a"))?.owner.name === "web-2");
+  });
+});
+
+describe("I3: a look that decides more than a commit holds", () => {
+  const MANY = Array.from({ length: 250 }, (_, index) => `n${String(index).padStart(3, "0")}`);
+
+  /** @param meanwhile done once, before the second commit that moves nodes is written */
+  async function movedOf(meanwhile: (store: Store) => Promise<unknown>) {
+    const commits: { readonly moves: number; readonly ok: boolean }[] = [];
+    const wrap = (store: Store): Store => ({
+      get: (key) => store.get(key),
+      list: (prefix) => store.list(prefix),
+      watch: (prefix, from, signal) => store.watch(prefix, from, signal),
+      close: () => store.close(),
+      commit: async (operations) => {
+        const moves = operations.filter(({ key }) => key.startsWith(keys.allDesired)).length;
+        if (moves > 0 && commits.length === 1) await meanwhile(store);
+        const committed = await store.commit(operations);
+        if (moves > 0) commits.push({ moves, ok: committed.ok });
+        return committed;
+      },
+    });
+    const side = await site.start({ wrap });
+    await site.enrol(fleetOf(MANY));
+    await site.rollOut(swappiness(10), { maxUnavailable: 200 });
+    await site.until("something is moved", () => side.moved.length > 0);
+    await site.settle();
+    return { side, commits };
+  }
+
+  it("writes it in several, one after the other, and tells each node once", async () => {
+    const { side, commits } = await movedOf(() => Promise.resolve());
+    expect(commits.map(({ moves }) => moves)).toEqual([90, 90, 20]);
+    expect(new Set(side.moved.map(({ nodeId }) => nodeId)).size).toBe(200);
+    expect(side.moved).toHaveLength(200);
+  });
+
+  it("stops between two of them when somebody else has taken the slot, and decides anew", async () => {
+    const { side, commits } = await movedOf((store) => store.commit([putJson(keys.changeSlot(""), { by: "Repair/x", atMs: 0 })]));
+    expect(commits[1]).toMatchObject({ ok: false });
+    expect(side.moved).toHaveLength(200);
+  });
+
+  it("moves nobody more when it was paused between two of them", async () => {
+    const { side, commits } = await movedOf(async (store) => {
+      const key = keys.object("Rollout", "web-1");
+      const rollout = readJson((await store.get(key))!) as Rollout;
+      await store.commit([putJson(key, { ...rollout, spec: { ...rollout.spec, paused: true } })]);
+    });
+    expect(commits[1]).toMatchObject({ ok: false });
+    expect(side.moved).toHaveLength(90);
+    expect(site.rollout().phase).toBe("Paused");
   });
 });

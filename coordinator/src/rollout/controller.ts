@@ -30,10 +30,12 @@ import { type ClusterEvidence, isEnforced, isInterrupted, isRejoinDue, moveFrom,
 import { resolveStrategy } from "./strategy.ts";
 import { WaveGates } from "./wave-gates.ts";
 import type { AskWebhook } from "./webhook.ts";
-import { takeovers, writesOf } from "./writes.ts";
+import { isUntouched, portionsOf, slotName, slotOf, takeovers, writesOf } from "./writes.ts";
 
 /** Passes are at least this far apart: a thousand reports in a second are one look. */
 const PASS_INTERVAL_MS = 100;
+/** A look writes no longer than this: nodes that fall ill meanwhile are seen by the next one. */
+const WRITING_MS = 250;
 /** Looked at again although nothing was noticed. */
 const RESYNC_MS = 30_000;
 /** How soon a cluster may have been asked once more. */
@@ -55,6 +57,8 @@ export interface ControllerParts {
   /** undefined where no cluster is taken into care. */
   readonly clusters: () => ClusterEvidence | undefined;
   readonly askWebhook: AskWebhook;
+  /** Monotonic milliseconds until which nothing is decided, as a node may know more than the store; left out: never. */
+  readonly heldUntilMs?: () => number;
   /** Committed: the node may be told now. */
   readonly decided: (desired: DesiredNode) => void;
 }
@@ -167,6 +171,11 @@ export class RolloutController {
   #obstruction(): string | undefined {
     const { catalog, clock } = this.#parts;
     if (catalog.restored !== undefined) return restoredText(catalog.restored.value);
+    const heldMs = (this.#parts.heldUntilMs?.() ?? -Infinity) - clock.monotonicMs();
+    if (heldMs > 0) {
+      this.#askAgain(clock.now() + heldMs);
+      return "a node knows a higher generation than the store; others are asked before anything is decided";
+    }
     const untilMs = (catalog.restoreAcceptedAtMs ?? -Infinity) + LEARNING_MS;
     if (clock.now() >= untilMs) return undefined;
     this.#askAgain(untilMs);
@@ -261,32 +270,52 @@ export class RolloutController {
   }
 
   /**
-   * The Rollout and, where nodes are brought into change, the cluster's slot are part of the commit: whoever superseded it, or decided at the same
-   * time, makes the whole commit fail.
+   * The Rollout and, where nodes are brought into change, the cluster's slot are part of each commit: whoever superseded it, or decided at the same time,
+   * makes the whole commit fail. What one look has decided stands together, so that a part of it is within every budget too; a look writes for a moment only,
+   * because what it saw grows old.
    */
   async #commit(moving: Moving, decisions: readonly Decision[], now: number): Promise<void> {
-    const { catalog, log, clusters } = this.#parts;
+    const { catalog, clock, log, clusters } = this.#parts;
     const { set, rollout, members } = moving;
-    const { operations, moved, isCut } = writesOf(decisions, {
-      catalog,
-      rolloutName: rollout.metadata.name,
-      scope: clusterScope(set),
-      kubernetesNodeOf: (nodeId) => clusters()?.kubernetesNodeOf(nodeId),
-      make: (nodeId) => this.#make(nodeId, moving, now),
-      nowMs: now,
-    });
-    if (isCut) this.look();
+    const { name } = rollout.metadata;
+    const scope = clusterScope(set);
     const desired = (): DesiredNode[] => members.flatMap(({ nodeId }) => catalog.desired.get(nodeId)?.value ?? []);
-    const status = statusOf(rollout, decisions, now, () => paceOf(rollout.metadata.name, desired()));
-    if (operations.length === 0 && isDeepStrictEqual(status, rollout.status)) return;
-    if (!(await this.#write([...operations, this.#put(rollout, status)]))) return;
-    for (const each of moved) {
-      const { nodeId, generation, revision } = each;
-      log.info({ node: nodeId, generation, revision, rollout: rollout.metadata.name }, "node is moved");
-      this.#parts.decided(each);
+    const status = statusOf(rollout, decisions, now, () => paceOf(name, desired()));
+    const portions = portionsOf(decisions, catalog);
+    const isSame = isDeepStrictEqual(status, rollout.status);
+    if (portions.length === 0 && isSame) return;
+    const untilMs = clock.monotonicMs() + WRITING_MS;
+    let [slotRevision, isSlotTaken] = [catalog.changeSlots.get(slotName(scope))?.revision ?? 0, false];
+    for (const [index, portion] of (portions.length === 0 ? [[]] : portions).entries()) {
+      if (index > 0) {
+        const isOurs = isDeepStrictEqual(catalog.objects("Rollout").get(name)?.value, { ...rollout, status });
+        if (isSlotTaken) {
+          const slot = catalog.changeSlots.get(slotName(scope));
+          if (slot === undefined || !isDeepStrictEqual(slot.value, slotOf(name, now))) return this.look();
+          slotRevision = slot.revision;
+        }
+        if (!isOurs || clock.monotonicMs() >= untilMs || this.#ended.aborted || this.#obstruction() !== undefined) return this.look();
+      }
+      if (!isUntouched(portion, catalog)) return this.look();
+      const { operations, moved, bringsIntoChange } = writesOf(portion, {
+        catalog,
+        rolloutName: name,
+        kubernetesNodeOf: (nodeId) => clusters()?.kubernetesNodeOf(nodeId),
+        make: (nodeId) => this.#make(nodeId, moving, now),
+        nowMs: now,
+      });
+      if (operations.length === 0 && isSame) continue;
+      const slot = bringsIntoChange ? [putJson(keys.changeSlot(scope), slotOf(name, now), slotRevision)] : [];
+      if (!(await this.#write([...operations, ...slot, this.#put(rollout, status)]))) return;
+      isSlotTaken ||= bringsIntoChange;
+      for (const each of moved) {
+        const { nodeId, generation, revision } = each;
+        log.info({ node: nodeId, generation, revision, rollout: name }, "node is moved");
+        this.#parts.decided(each);
+      }
     }
     if (status?.phase !== rollout.status?.phase) {
-      log.info({ rollout: rollout.metadata.name, phase: status?.phase, reason: status?.reason }, "rollout changed its phase");
+      log.info({ rollout: name, phase: status?.phase, reason: status?.reason }, "rollout changed its phase");
     }
   }
 

@@ -1,7 +1,7 @@
 /** Decisions as operations on the store, each with the revision that was read: whoever decided at once loses. Pure. */
 import type { DesiredMaking } from "../dispatch/desired.ts";
 import type { DesiredNode, MaintenanceRecord, SlotRecord } from "../records.ts";
-import type { Catalog } from "../resources/catalog.ts";
+import type { Catalog, Stored } from "../resources/catalog.ts";
 import { keys } from "../store/keys.ts";
 import type { StoreOperation } from "../store/store.ts";
 import { putJson } from "../store/values.ts";
@@ -11,10 +11,8 @@ import type { Decision } from "./model.ts";
 const MAX_DECISIONS_PER_COMMIT = 90;
 
 export interface WritesInput {
-  readonly catalog: Pick<Catalog, "desired" | "maintenances" | "changeSlots">;
+  readonly catalog: Pick<Catalog, "maintenances">;
   readonly rolloutName: string;
-  /** Whose slot is taken: the cluster, or "". */
-  readonly scope: string;
   /** The node in its cluster; undefined: it is in none. */
   readonly kubernetesNodeOf: (nodeId: string) => { readonly cluster: string; readonly nodeName: string } | undefined;
   readonly make: (nodeId: string) => DesiredMaking;
@@ -24,24 +22,50 @@ export interface WritesInput {
 export interface Writes {
   readonly operations: readonly StoreOperation[];
   readonly moved: readonly DesiredNode[];
-  /** There was more than a commit holds. */
-  readonly isCut: boolean;
+  /** The slot is to be taken in the same commit. */
+  readonly bringsIntoChange: boolean;
 }
 
-export function writesOf(decisions: readonly Decision[], input: WritesInput): Writes {
-  const { catalog, scope, nowMs } = input;
+export function slotOf(rolloutName: string, nowMs: number): SlotRecord {
+  return { by: `Rollout/${rolloutName}`, atMs: nowMs };
+}
+
+type Writing = Extract<Decision, { readonly type: "move" | "settle" | "drain" | "release" }>;
+
+/** What is decided for one node, with what its record was at that moment. */
+export interface Due {
+  readonly decision: Writing;
+  readonly desired: Stored<DesiredNode> | undefined;
+  readonly maintenance: Stored<MaintenanceRecord> | undefined;
+}
+
+/** What is to be written, in the portions that a commit holds. */
+export function portionsOf(decisions: readonly Decision[], { desired, maintenances }: Pick<Catalog, "desired" | "maintenances">): Due[][] {
+  const portions: Due[][] = [];
+  for (const decision of decisions) {
+    if (decision.type !== "move" && decision.type !== "settle" && decision.type !== "drain" && decision.type !== "release") continue;
+    const due = { decision, desired: desired.get(decision.nodeId), maintenance: maintenances.get(decision.nodeId) };
+    const last = portions.at(-1);
+    if (last === undefined || last.length === MAX_DECISIONS_PER_COMMIT) portions.push([due]);
+    else last.push(due);
+  }
+  return portions;
+}
+
+/** Whether each record is still what it was when this was decided. */
+export function isUntouched(portion: readonly Due[], { desired, maintenances }: Pick<Catalog, "desired" | "maintenances">): boolean {
+  return portion.every(
+    (due) => desired.get(due.decision.nodeId) === due.desired && maintenances.get(due.decision.nodeId) === due.maintenance,
+  );
+}
+
+export function writesOf(portion: readonly Due[], input: WritesInput): Writes {
+  const { catalog, nowMs } = input;
   const operations: StoreOperation[] = [];
   const moved: DesiredNode[] = [];
   let bringsIntoChange = false;
-  let isCut = false;
-  for (const decision of decisions) {
-    if (decision.type !== "move" && decision.type !== "settle" && decision.type !== "drain" && decision.type !== "release") continue;
-    if (operations.length >= MAX_DECISIONS_PER_COMMIT) {
-      isCut = true;
-      break;
-    }
+  for (const { decision, desired: stored } of portion) {
     const { nodeId } = decision;
-    const stored = catalog.desired.get(nodeId);
     switch (decision.type) {
       case "settle":
         if (stored === undefined) continue;
@@ -70,11 +94,7 @@ export function writesOf(decisions: readonly Decision[], input: WritesInput): Wr
       }
     }
   }
-  if (bringsIntoChange) {
-    const slot: SlotRecord = { by: `Rollout/${input.rolloutName}`, atMs: nowMs };
-    operations.push(putJson(keys.changeSlot(scope), slot, catalog.changeSlots.get(slotName(scope))?.revision ?? 0));
-  }
-  return { operations, moved, isCut };
+  return { operations, moved, bringsIntoChange };
 }
 
 /** Maintenance that another rollout of the same set began goes on as ours: nobody else would ever let the node go. */
@@ -121,7 +141,7 @@ function isOurs({ owner }: MaintenanceRecord, rolloutName: string): boolean {
   return owner.kind === "Rollout" && owner.name === rolloutName;
 }
 
-/** As the catalog names it. */
-function slotName(scope: string): string {
+/** As the catalog names it. @param scope the cluster, or "" */
+export function slotName(scope: string): string {
   return keys.changeSlot(scope).slice(keys.changeSlots.length);
 }
