@@ -48,6 +48,8 @@ export class ReconcileLoop {
     while (!signal.aborted) {
       const nowMs = clock.monotonicMs();
       const leftMs = await engine.msUntilUndo();
+      // A scan may repair by pulling for hours: nothing may be in the way of an undo (I4).
+      const isAwaiting = leftMs !== undefined && leftMs > 0;
       const isHeld = engine.unconfirmed !== undefined && !engine.isCancelled;
       if (leftMs !== undefined && leftMs <= 0 && nowMs >= this.#undoAtMs) {
         await engine.undo(signal);
@@ -58,13 +60,14 @@ export class ReconcileLoop {
         await turns.hold(signal, () => engine.apply(signal));
         this.#planRetry();
         await onPass(signal);
-      } else if (nowMs >= this.#scanAtMs) {
+      } else if (nowMs >= this.#scanAtMs && !isAwaiting) {
         await turns.hold(signal, () => engine.scan(signal));
         this.#scanAtMs = clock.monotonicMs() + jittered(this.#parts.random, this.#parts.intervals.driftScanMs, 0.2);
         await onPass(signal);
       } else {
         const isRetryPlanned = isUnfinished(engine.journal.accepted);
-        const nextMs = isRetryPlanned && !isHeld ? Math.min(this.#scanAtMs, Math.max(this.#retryAtMs, nowMs)) : this.#scanAtMs;
+        const scanAtMs = isAwaiting ? Infinity : this.#scanAtMs;
+        const nextMs = isRetryPlanned && !isHeld ? Math.min(scanAtMs, Math.max(this.#retryAtMs, nowMs)) : scanAtMs;
         // The boot-time clock goes on while the machine is suspended, our timers do not: looked at now and then.
         const undoMs = leftMs === undefined ? Infinity : leftMs > 0 ? Math.min(leftMs, LOOK_AGAIN_MS) : this.#undoAtMs - nowMs;
         const isUndoDue = leftMs !== undefined && leftMs <= 0;
