@@ -14,9 +14,14 @@ const ETHERNET_BYTES = 14;
 /** By then it has its interval, its first session is over and its first reports are acknowledged. */
 const SETTLE_MS = 150_000;
 
+/** Where sessions go; all else is the bus. */
+const SESSION_PORT = "7443";
+
 interface Counted {
   readonly bytes: number;
   readonly packets: number;
+  /** Of bytes: those of sessions with the coordinator, which an idle agent opens now and then to poll. */
+  readonly sessionBytes: number;
 }
 
 export const wireScenario: Scenario = {
@@ -26,6 +31,9 @@ export const wireScenario: Scenario = {
     await using site = await Site.make({ coordinatorConfig: { heartbeats: { shortestInterval: INTERVAL } } });
     const machine = await site.addMachine("wire-1", {});
     await eventually("the machine is enrolled", 60_000, async () => (await site.drover(["get", "node", "wire-1"])).exitCode === 0);
+    // Rules without a target count and change nothing.
+    await mustRun(machine, "iptables", ["-A", "INPUT", "-p", "tcp", "--sport", SESSION_PORT]);
+    await mustRun(machine, "iptables", ["-A", "OUTPUT", "-p", "tcp", "--dport", SESSION_PORT]);
     say(`enrolled; settling ${SETTLE_MS / 1000} s`);
     await pause(SETTLE_MS);
     const perMinute: Counted[] = [];
@@ -34,9 +42,14 @@ export const wireScenario: Scenario = {
     for (let minute = 1; minute <= minutes; minute += 1) {
       await pause(startedAtMs + minute * 60_000 - performance.now());
       const now = await countedAt(machine);
-      perMinute.push({ bytes: now.bytes - last.bytes, packets: now.packets - last.packets });
+      const counted = {
+        bytes: now.bytes - last.bytes,
+        packets: now.packets - last.packets,
+        sessionBytes: now.sessionBytes - last.sessionBytes,
+      };
+      perMinute.push(counted);
       last = now;
-      say(`minute ${minute}: ${perMinute.at(-1)!.bytes} B in ${perMinute.at(-1)!.packets} packets`);
+      say(`minute ${minute}: ${counted.bytes} B in ${counted.packets} packets, ${counted.sessionBytes} B of them a session's`);
     }
     const mean = (of: (counted: Counted) => number): number => perMinute.reduce((sum, each) => sum + of(each), 0) / perMinute.length;
     return {
@@ -46,6 +59,8 @@ export const wireScenario: Scenario = {
       figures: [
         // The mean: what comes only every few minutes is in it.
         { name: "wire_bytes", value: mean(({ bytes }) => bytes), unit: "B/min", limit: 450 },
+        { name: "wire_bus_bytes", value: mean(({ bytes, sessionBytes }) => bytes - sessionBytes), unit: "B/min" },
+        { name: "wire_session_bytes", value: mean(({ sessionBytes }) => sessionBytes), unit: "B/min" },
         { name: "wire_bytes_median", value: median(perMinute.map(({ bytes }) => bytes)), unit: "B/min" },
       ],
     };
@@ -58,7 +73,7 @@ async function countedAt(machine: LightMachine): Promise<Counted> {
   const columns = names!.split(" ");
   const octets = (name: string): number => Number(values!.split(" ")[columns.indexOf(name)]);
   const interfaces = await machine.readFile("/proc/net/dev");
-  const sent = (name: string): Counted => {
+  const sent = (name: string): Pick<Counted, "bytes" | "packets"> => {
     const fields = interfaces
       .split("\n")
       .find((line) => line.trim().startsWith(`${name}:`))!
@@ -69,5 +84,13 @@ async function countedAt(machine: LightMachine): Promise<Counted> {
   const loopback = sent("lo");
   // Each packet of the loopback is sent and received, with a frame's header that only the interface counts.
   const own = 2 * loopback.bytes - ETHERNET_BYTES * loopback.packets;
-  return { bytes: octets("InOctets") + octets("OutOctets") - own, packets: sent("eth0").packets };
+  const rules = (await mustRun(machine, "iptables", ["-L", "-nvx"])).split("\n").filter((line) => line.includes(`pt:${SESSION_PORT}`));
+  const sessionBytes = rules.reduce((sum, rule) => sum + Number(rule.trim().split(/\s+/)[1]), 0);
+  return { bytes: octets("InOctets") + octets("OutOctets") - own, packets: sent("eth0").packets, sessionBytes };
+}
+
+async function mustRun(machine: LightMachine, program: string, args: readonly string[]): Promise<string> {
+  const { exitCode, stdout, stderr } = await machine.run(program, args);
+  if (exitCode !== 0) throw new Error(`${program} ${args.join(" ")} ended with ${exitCode}: ${stderr}`);
+  return stdout;
 }

@@ -8,13 +8,11 @@ export function statusJson(agent: number, bytes: number): string {
     capacity: { cpu: "64", memory: "263921072Ki", pods: "110" },
     images: [] as { names: string[]; sizeBytes: number }[],
   };
-  let text = JSON.stringify(status);
-  for (let image = 0; text.length + 120 <= bytes; image += 1) {
-    status.images.push({
-      names: [`registry.example.com/team-${agent % 10}/application-${image}:v1.${image}.0`],
-      sizeBytes: 48_211_337 + image,
-    });
-    text = JSON.stringify(status);
+  let length = JSON.stringify(status).length;
+  for (let image = 0; length + 120 <= bytes; image += 1) {
+    const next = { names: [`registry.example.com/team-${agent % 10}/application-${image}:v1.${image}.0`], sizeBytes: 48_211_337 + image };
+    status.images.push(next);
+    length += JSON.stringify(next).length + 1;
   }
-  return text.length < bytes ? JSON.stringify({ ...status, padding: "x".repeat(Math.max(0, bytes - text.length - 13)) }) : text;
+  return JSON.stringify({ ...status, padding: "x".repeat(Math.max(0, bytes - length - 13)) });
 }
