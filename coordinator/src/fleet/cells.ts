@@ -82,7 +82,8 @@ export function disruptedCells(before: DisruptedCells, members: readonly CellMem
   return after;
 }
 
-function isNewlySilent({ silenceMs, isAside }: CellMember, graceMs: number): boolean {
+/** Whether it counts among those that fell together. */
+export function isNewlySilent({ silenceMs, isAside }: Pick<CellMember, "silenceMs" | "isAside">, graceMs: number): boolean {
   const fellAgoMs = silenceMs - suspectAfterMs(graceMs);
   return !isAside && fellAgoMs > 0 && fellAgoMs <= WINDOW_GRACES * graceMs;
 }

@@ -14,6 +14,8 @@ interface Entry {
   cursors: OutboxCursors;
   lastReportUnixMs: number;
   health: Health;
+  /** It told something since its verdict. */
+  isToJudge: boolean;
   /** As last shown; undefined: changed since. */
   shown: ObservedNode | undefined;
   /** As in the last snapshot; undefined: changed since. */
@@ -36,7 +38,7 @@ const NEVER_SEEN: Health = { verdict: "unknown", reason: "NeverSeen" };
 export class FleetState implements FleetView {
   readonly #entries = new Map<string, Entry>();
   readonly #beats = new BeatColumns();
-  readonly #beat: BeatFields = { seq: 0, observedGeneration: 0, stateDigest: 0, flags: 0 };
+  readonly #fields: BeatFields = { seq: 0, observedGeneration: 0, stateDigest: 0, flags: 0 };
   readonly #freeIndexes: number[] = [];
   readonly #listeners = new Set<(nodeIds: readonly string[]) => void>();
   #indexes = 0;
@@ -84,7 +86,7 @@ export class FleetState implements FleetView {
    * @param nowMs monotonic; @param awakeMs the observer's time awake and caught up
    */
   foldBeat(nodeId: string, message: Pick<HeartbeatMessage, "payload" | "brokerMs">, nowMs: number, awakeMs: number): void {
-    const beat = this.#beat;
+    const beat = this.#fields;
     if (!readBeat(message.payload, beat)) return;
     const entry = this.#entry(nodeId);
     const { index } = entry;
@@ -96,6 +98,7 @@ export class FleetState implements FleetView {
     columns.generation[index] = beat.observedGeneration;
     columns.seq[index] = beat.seq;
     columns.stateDigest[index] = beat.stateDigest;
+    if (columns.flags[index] !== beat.flags) entry.isToJudge = true;
     columns.flags[index] = beat.flags;
     entry.shown = undefined;
   }
@@ -109,6 +112,7 @@ export class FleetState implements FleetView {
       entry.shown = undefined;
       entry.cursors = folded.cursors;
       entry.lastReportUnixMs = atUnixMs;
+      entry.isToJudge = true;
       entry.encoded = undefined;
     }
     return folded;
@@ -124,17 +128,26 @@ export class FleetState implements FleetView {
   }
 
   *beats(): Iterable<Beat> {
-    const { atMs, brokerMs, awakeMs, flags } = this.#beats;
-    for (const { nodeId, index, reported } of this.#entries.values()) {
-      const at = atMs[index]!;
-      yield {
-        nodeId,
-        atMs: Number.isNaN(at) ? undefined : at,
-        brokerMs: brokerMs[index]!,
-        awakeMs: awakeMs[index]!,
-        flags: flags[index]!,
-        reported,
-      };
+    for (const entry of this.#entries.values()) yield this.#beat(entry);
+  }
+
+  /**
+   * All but those that are healthy, were heard within quietMs by every view, and have told nothing else since they were called so.
+   * @param now monotonic; the broker's newest stamp; the observer's time awake and caught up
+   */
+  *beatsToJudge(now: { readonly nowMs: number; readonly brokerMs: number; readonly awakeMs: number }, quietMs: number): Iterable<Beat> {
+    const { atMs, brokerMs, awakeMs } = this.#beats;
+    for (const entry of this.#entries.values()) {
+      const { index, health } = entry;
+      const isCalm =
+        !entry.isToJudge &&
+        health.verdict === "healthy" &&
+        now.nowMs - atMs[index]! <= quietMs &&
+        now.brokerMs - brokerMs[index]! <= quietMs &&
+        now.awakeMs - awakeMs[index]! <= quietMs;
+      if (isCalm) continue;
+      entry.isToJudge = false;
+      yield this.#beat(entry);
     }
   }
 
@@ -164,7 +177,7 @@ export class FleetState implements FleetView {
     const snapshot = decodeSnapshot(bytes);
     if (snapshot === undefined) return 0;
     for (const { nodeId, reported, cursors, lastReportUnixMs } of snapshot.nodes) {
-      Object.assign(this.#entry(nodeId), { reported, cursors, lastReportUnixMs, shown: undefined });
+      Object.assign(this.#entry(nodeId), { reported, cursors, lastReportUnixMs, shown: undefined, isToJudge: true });
     }
     return snapshot.row;
   }
@@ -182,6 +195,18 @@ export class FleetState implements FleetView {
     }
   }
 
+  #beat({ nodeId, index, reported }: Entry): Beat {
+    const at = this.#beats.atMs[index]!;
+    return {
+      nodeId,
+      atMs: Number.isNaN(at) ? undefined : at,
+      brokerMs: this.#beats.brokerMs[index]!,
+      awakeMs: this.#beats.awakeMs[index]!,
+      flags: this.#beats.flags[index]!,
+      reported,
+    };
+  }
+
   #entry(nodeId: string): Entry {
     const known = this.#entries.get(nodeId);
     if (known !== undefined) return known;
@@ -194,6 +219,7 @@ export class FleetState implements FleetView {
       cursors: [],
       lastReportUnixMs: 0,
       health: NEVER_SEEN,
+      isToJudge: true,
       shown: undefined,
       encoded: undefined,
     };

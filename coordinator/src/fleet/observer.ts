@@ -5,7 +5,8 @@
 import { type Clock, type Log, type Random, sleep } from "@drover/lifecycle";
 import { Budget, Heartbeat, SHARD_COUNT } from "@drover/proto";
 import type { Bus, HeartbeatMessage } from "../bus/bus.ts";
-import { CellWatch, type CellWatchOptions } from "./cell-watch.ts";
+import { CellWatch, type CellWatchOptions, type LookedAt } from "./cell-watch.ts";
+import { suspectAfterMs } from "./cells.ts";
 import type { Disruption } from "./disruption.ts";
 import type { Beat, FleetState } from "./fleet-state.ts";
 import { defaultPace, graceMs, heartbeatIntervalMs, type HeartbeatPace, type NodeSigns, type ObserverState, verdict } from "./health.ts";
@@ -216,14 +217,18 @@ class FleetObserver implements Observer {
     const { clock, fleet, knownNode } = this.#options;
     const nowMs = clock.monotonicMs();
     const state = this.state();
-    const looked = [...fleet.beats()].map((beat) => {
+    const lookAt = (beat: Beat): LookedAt & { readonly signs: Signs } => {
       const signs = this.#signsOf(beat, nowMs);
       const silenceMs = Math.min(signs.brokerSilenceMs, signs.ownSilenceMs);
       const isKnown = beat.atMs !== undefined && knownNode(beat.nodeId);
       return { nodeId: beat.nodeId, signs, silenceMs, isKnown, isBroken: signs.failure !== "" };
-    });
-    const changed = new Set(this.#cells.look(looked, state.graceMs, nowMs));
-    for (const { nodeId, signs } of looked) {
+    };
+    const all = (): (LookedAt & { readonly signs: Signs })[] => Array.from(fleet.beats(), lookAt);
+    // Whoever is healthy and was heard lately stays healthy, however well we see: nearly all are, and are passed over.
+    const now = { nowMs, brokerMs: this.#newestBrokerMs, awakeMs: this.#awakeMs };
+    const few = Array.from(fleet.beatsToJudge(now, suspectAfterMs(state.graceMs)), lookAt);
+    const changed = new Set(this.#cells.look(few, all, state.graceMs, nowMs));
+    for (const { nodeId, signs } of few) {
       const cell = this.#cells.disruptionOf(nodeId) === undefined ? "calm" : "disrupted";
       const secondPath = this.#cells.opinionOf(nodeId);
       if (fleet.setHealth(nodeId, verdict(state, { ...signs, cell, secondPath }))) changed.add(nodeId);
