@@ -191,7 +191,9 @@ export class World {
 
   #settledVerdict(nodeId: string): Verdict | undefined {
     const held = this.#verdicts.get(nodeId);
-    return held !== undefined && this.clock.monotonicMs() - held.sinceMs >= VERDICT_SETTLED_MS ? held.verdict : undefined;
+    const isSettled =
+      held !== undefined && held.verdict === this.#verdictOf(nodeId) && this.clock.monotonicMs() - held.sinceMs >= VERDICT_SETTLED_MS;
+    return isSettled ? held.verdict : undefined;
   }
 
   /** Observations so far. */

@@ -25,7 +25,7 @@ export async function gatherEvidence(source: EvidenceSource, maxBytes: number, s
   const files = [...gathered, { name: "missing.txt", text: missing.join("") }];
   const nowMs = source.clock.now();
   for (let limit = MAX_FILE_BYTES; limit >= 256; limit /= 2) {
-    const bundle = await gzippedTar(
+    const bundle = gzippedTar(
       files.map(({ name, text }) => ({ name, content: tailOf(text, limit) })),
       nowMs,
     );

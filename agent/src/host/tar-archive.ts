@@ -1,6 +1,5 @@
 /** A gzipped tar archive of a few small files, as POSIX ustar has it. */
-import { promisify } from "node:util";
-import { gzip } from "node:zlib";
+import { gzipSync } from "node:zlib";
 import { TAR_BLOCK_BYTES } from "./tar-header.ts";
 
 export interface TarFile {
@@ -9,16 +8,14 @@ export interface TarFile {
   readonly content: Uint8Array;
 }
 
-const compress = promisify(gzip);
-
-/** @param nowMs when the files were made, Unix milliseconds. @throws RangeError for a name that does not fit */
-export async function gzippedTar(files: readonly TarFile[], nowMs: number): Promise<Buffer> {
+/** At once: a bundle is small, and a pool of threads would make when it is ready depend on more than its input. @param nowMs when the files were made, Unix milliseconds. @throws RangeError for a name that does not fit */
+export function gzippedTar(files: readonly TarFile[], nowMs: number): Buffer {
   const blocks = files.flatMap(({ name, content }) => [
     header(name, content.length, nowMs),
     content,
     Buffer.alloc((TAR_BLOCK_BYTES - (content.length % TAR_BLOCK_BYTES)) % TAR_BLOCK_BYTES),
   ]);
-  return compress(Buffer.concat([...blocks, Buffer.alloc(2 * TAR_BLOCK_BYTES)]));
+  return gzipSync(Buffer.concat([...blocks, Buffer.alloc(2 * TAR_BLOCK_BYTES)]));
 }
 
 function header(name: string, size: number, nowMs: number): Buffer {
