@@ -159,7 +159,8 @@ export class Outboxes {
     }
     for (let agent = 0; agent < columns.agents; agent += 1) {
       const [sealed, acked] = [columns.sealedSeq[agent]!, columns.ackedSeq[agent]!];
-      if (sealed > 0 && !cloned.has(agent)) yield { nodeId: columns.nodeIds[agent]!, epoch: this.epochOf(agent).toString("hex"), sealed, acked };
+      if (sealed > 0 && !cloned.has(agent))
+        yield { nodeId: columns.nodeIds[agent]!, epoch: this.epochOf(agent).toString("hex"), sealed, acked };
     }
   }
 
