@@ -354,6 +354,27 @@ describe("the coordinator on ports in memory", () => {
     expect(world.coordinator.catalog.desired.get(NODE_A)?.value).toMatchObject({ planEpoch: 4, generation: 1 });
   });
 
+  it("leaves a node alone that claims to know more and is alone with it, and goes on with the others", async () => {
+    const names = ["a", "b", "c", "d", "e", "f"];
+    world = new World();
+    await world.start();
+    const agents: Agent[] = [];
+    for (const name of names) agents.push(await world.enrol(name.repeat(10), name));
+    await world.pass(2_000);
+    const liar = agents[5]!.converse(Buffer.alloc(16, 1), { epoch: 7, generation: 1_000_000_000 });
+    await world.clock.advance(100);
+    liar.inbound.close();
+    await world.apply(profile(4096));
+    await world.apply(set);
+    await world.pass(2_000);
+    expect(world.coordinator.catalog.desired.size).toBe(0);
+    await world.pass(62_000);
+    expect(world.coordinator.catalog.restored).toBeUndefined();
+    expect(world.coordinator.catalog.desired.size).toBeGreaterThan(0);
+    const audit = await world.coordinator.operator.listAudit(100, "node:ffffffffff", "");
+    expect(audit.map(({ action }) => action)).toEqual(["AheadOfStore"]);
+  });
+
   it("keeps the older of two live sessions and raises the clone alarm", async () => {
     const { a } = await fleetOfTwo();
     const older = a.converse(Buffer.alloc(16, 1));

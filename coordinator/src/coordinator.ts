@@ -10,6 +10,7 @@ import { createClusters } from "./cluster/adopted-clusters.ts";
 import type { ConnectCluster } from "./cluster/cluster-connections.ts";
 import type { Clusters } from "./cluster/clusters.ts";
 import type { SecretBox } from "./cluster/secret-box.ts";
+import { HigherPairs } from "./dispatch/higher-pairs.ts";
 import { lackingKinds } from "./dispatch/planned-steps.ts";
 import { Sessions } from "./dispatch/sessions.ts";
 import { Waker } from "./dispatch/waker.ts";
@@ -120,6 +121,7 @@ class CoordinatorCore implements Coordinator {
   readonly #repairs: RepairController;
   readonly #clusters: Clusters | undefined;
   readonly #maintenance: MaintenanceWorker | undefined;
+  readonly #higherPairs: HigherPairs;
   readonly #suspects: Suspects | undefined;
   readonly #nodeListeners = new Set<(nodeId: string) => void>();
   #becomeReady: () => void = () => undefined;
@@ -131,6 +133,7 @@ class CoordinatorCore implements Coordinator {
       this.#becomeReady = resolve;
     });
     const { store, bus, clock, random, log } = parts;
+    this.#higherPairs = new HigherPairs(clock);
     const catalog = new Catalog(store);
     const fleet = new FleetState();
     const knownNode = (nodeId: string): boolean => isValid(catalog.nodeRecords.get(nodeId)?.value);
@@ -148,6 +151,7 @@ class CoordinatorCore implements Coordinator {
       mayConfirm: (_nodeId, { rollout }) => catalog.objects("Rollout").get(rollout)?.value.spec.aborted !== true,
       events: {
         knowsMore: (nodeId, seen) => void this.#knowsMore(nodeId, seen),
+        knowsNoMore: (nodeId) => this.#higherPairs.withdrawn(nodeId),
         cloneSuspected: (nodeId, message) => {
           // The newcomer comes again and again: it must not push out what else is recorded.
           if (!clonesAudited.may(nodeId, clock.monotonicMs())) return;
@@ -238,6 +242,7 @@ class CoordinatorCore implements Coordinator {
       disruptionOf,
       clusters: () => this.#clusters,
       askWebhook: parts.askWebhook ?? noWebhook,
+      heldUntilMs: () => this.#higherPairs.heldUntilMs,
       decided: (decision) => {
         if (!sessions.tell(decision.nodeId)) this.#waker.decided(decision);
       },
@@ -252,6 +257,7 @@ class CoordinatorCore implements Coordinator {
       disruptionOf,
       requests: sessions,
       evidence,
+      heldUntilMs: () => this.#higherPairs.heldUntilMs,
       known: (nodeId, why) =>
         knownEvidence({ catalog, fleet, view, clock, opinionOf: (node) => this.#suspects?.opinionOf(node) ?? "none" }, nodeId, why),
       clock,
@@ -366,6 +372,10 @@ class CoordinatorCore implements Coordinator {
       reports_clone_total: { help: "Report batches that only a cloned node can have sent.", value: clones },
       reports_refused_total: { help: "Report batches refused.", value: refused },
       reports_fold_seconds_total: { help: "Time spent on folding report batches.", value: foldMs / 1000 },
+      nodes_ahead_of_store: {
+        help: "Nodes that tell a higher generation than the store has, and are left alone.",
+        value: this.#higherPairs.count,
+      },
       heartbeats_total: { help: "Heartbeats of nodes taken.", value: this.#observer.beatCount },
       ...observerTotals(this.#observer, this.#suspects?.counts),
     };
@@ -394,9 +404,29 @@ class CoordinatorCore implements Coordinator {
     return desired !== undefined && kinds !== undefined && lackingKinds(desired, kinds).length > 0;
   }
 
-  async #knowsMore(nodeId: string, seen: { readonly planEpoch: number; readonly generation: number }): Promise<void> {
-    const { store, clock, random, log } = this.#parts;
+  async #knowsMore(nodeId: string, told: { readonly planEpoch: number; readonly generation: number }): Promise<void> {
+    const { store, bus, clock, random, log } = this.#parts;
     const own = this.catalog.desired.get(nodeId)?.value ?? { planEpoch: 0, generation: 0 };
+    const valid = (): string[] => [...this.catalog.nodeRecords].filter(([, { value }]) => isValid(value)).map(([each]) => each);
+    // A backup was accepted: whatever is decided next outranks it.
+    if (told.planEpoch < this.catalog.planEpoch.value) return this.#higherPairs.withdrawn(nodeId);
+    const believed = this.#higherPairs.claimed(nodeId, told, valid);
+    if (believed.verdict === "alone") {
+      if (!believed.isNew) return;
+      const message = `it tells (${told.planEpoch}, ${told.generation}), above our (${own.planEpoch}, ${own.generation}), and no other node does; it is left alone`;
+      log.warn({ node: nodeId, ...told, asked: believed.ask.length }, "a node knows more than this store, and it alone");
+      this.#audit({
+        atMs: clock.now(),
+        actor: `node:${nodeId}`,
+        action: "AheadOfStore",
+        target: `Node/${nodeId}`,
+        outcome: "refused",
+        message,
+      });
+      for (const each of believed.ask) bus.wake(each, { generation: 0, delayMs: 0, sessionWanted: true });
+      return;
+    }
+    const { seen } = believed;
     const atMs = clock.now();
     const record: RestoredRecord = {
       nodeId,
@@ -406,7 +436,7 @@ class CoordinatorCore implements Coordinator {
       ownGeneration: own.generation,
       atMs,
     };
-    const message = `(${seen.planEpoch}, ${seen.generation}) is above our (${own.planEpoch}, ${own.generation})`;
+    const message = `(${seen.planEpoch}, ${seen.generation}) is above our (${own.planEpoch}, ${own.generation}); told by ${believed.nodeIds.length}`;
     const entry: AuditEntry = {
       atMs,
       actor: `node:${nodeId}`,

@@ -51,6 +51,8 @@ export interface SessionsParts {
 export interface SessionEvents {
   /** A node knows a higher pair than we do. */
   knowsMore(nodeId: string, seen: { readonly planEpoch: number; readonly generation: number }): void;
+  /** As its Hello said; left out: nobody wants to know. */
+  knowsNoMore?(nodeId: string): void;
   /** Two live sessions with different processes; the older one is kept. */
   cloneSuspected(nodeId: string, message: string): void;
   /** Step kinds, a clone alarm or presence changed. */
@@ -266,7 +268,10 @@ export class Sessions {
     }
     const known = desired(session.nodeId) ?? { planEpoch: 0, generation: 0 };
     if (isOlder(known, session.accepted)) events.knowsMore(session.nodeId, session.accepted);
-    else this.#instruct(session);
+    else {
+      events.knowsNoMore?.(session.nodeId);
+      this.#instruct(session);
+    }
     events.changed(session.nodeId);
     const waiting = [...(this.#arrivals.get(session.nodeId) ?? [])];
     session.expectRequests(waiting.length);

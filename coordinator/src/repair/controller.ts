@@ -23,6 +23,8 @@ const LEARNING_MS = 60_000;
 const CATCH_UP_DEADLINE_MS = 10_000;
 
 export interface RepairControllerParts extends Omit<SituationParts, "verdicts">, NodeSideParts {
+  /** Monotonic milliseconds until which nothing is decided, as a node may know more than the store; left out: never. */
+  readonly heldUntilMs?: () => number;
   readonly store: Store;
   readonly random: Random;
   readonly log: Log;
@@ -131,7 +133,8 @@ export class RepairController {
   #isStandingStill(): boolean {
     const { catalog, clock } = this.#parts;
     if (catalog.restored !== undefined) return true;
-    const untilMs = (catalog.restoreAcceptedAtMs ?? -Infinity) + LEARNING_MS;
+    const heldMs = (this.#parts.heldUntilMs?.() ?? -Infinity) - clock.monotonicMs();
+    const untilMs = Math.max((catalog.restoreAcceptedAtMs ?? -Infinity) + LEARNING_MS, clock.now() + heldMs);
     if (clock.now() >= untilMs) return false;
     this.#askAgainAtMs = untilMs;
     return true;
