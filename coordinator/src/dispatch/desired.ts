@@ -1,15 +1,8 @@
 /** What is decided for one node: the compiled plan under a pair that rises strictly, encoded once. Pure. */
-import {
-  compile,
-  DEFAULT_CONFIRM_DEADLINE,
-  formatProblem,
-  type ImageLock,
-  type Membership,
-  type NodeProfile,
-  parseDurationMs,
-} from "@drover/api";
+import { DEFAULT_CONFIRM_DEADLINE, formatProblem, type ImageLock, type Membership, type NodeProfile, parseDurationMs } from "@drover/api";
 import { type Facts, type Impact, Plan, type Step } from "@drover/proto";
 import type { DesiredNode } from "../records.ts";
+import { compileOnce } from "./compile-once.ts";
 import { needsConfirmation } from "./confirmation.ts";
 import { moveImpact } from "./move-impact.ts";
 
@@ -45,7 +38,7 @@ export type DesiredMaking = { readonly ok: true; readonly desired: DesiredNode }
 export function makeDesired(input: DesiredInput): DesiredMaking {
   const { nodeId, nodeSet, rollout, profile, locks, facts, before, nowMs } = input;
   const membership = input.membership && namedAsBefore(input.membership, before);
-  const compiled = compile(profile, locks, facts, membership);
+  const compiled = compileOnce(profile, locks, facts, membership);
   if (!compiled.ok) return { ok: false, message: compiled.problems.map(formatProblem).join("; ") };
   const generation = (before?.generation ?? 0) + 1;
   const planEpoch = Math.max(input.planEpoch, before?.planEpoch ?? 0);

@@ -1,6 +1,7 @@
 /** What moving a node to a set's revision would disturb, or why it cannot be made for it; remembered, because sets are looked at often. */
-import { compile, formatProblem, type Membership } from "@drover/api";
+import { formatProblem, type Membership } from "@drover/api";
 import { Impact, type Facts } from "@drover/proto";
+import { compileOnce } from "../dispatch/compile-once.ts";
 import { namedAsBefore } from "../dispatch/desired.ts";
 import { type MoveFrom, type MoveImpact, moveImpact } from "../dispatch/move-impact.ts";
 import type { DesiredNode } from "../records.ts";
@@ -22,7 +23,7 @@ export class Prospects {
     if (facts === undefined) return undefined;
     const held = this.#obstacles.get(facts);
     if (held?.revision === revision) return held.message;
-    const compiled = compile(profile, locks, facts, membership);
+    const compiled = compileOnce(profile, locks, facts, membership);
     const message = compiled.ok ? undefined : compiled.problems.map(formatProblem).join("; ");
     this.#obstacles.set(facts, { revision, message });
     return message;
@@ -51,6 +52,6 @@ export class Prospects {
 
 function impactTo(from: MoveFrom, { profile, locks, membership }: Target, rejoin: number, facts: Facts | undefined): MoveImpact {
   const own: Membership | undefined = membership && namedAsBefore({ ...membership, rejoin }, from.before);
-  const compiled = compile(profile, locks, facts, own);
+  const compiled = compileOnce(profile, locks, facts, own);
   return compiled.ok ? moveImpact(from, compiled.steps) : NOTHING;
 }
