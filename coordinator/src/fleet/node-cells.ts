@@ -34,11 +34,11 @@ export class CellIndex {
 
   of(nodeId: string): readonly string[] {
     const { size } = this.#fleet;
-    const node = this.#catalog.objects("Node").get(this.#catalog.nodeRecords.get(nodeId)?.value.name ?? "");
+    const node = this.#catalog.objects("Node").get(this.#catalog.nodeRecords.get(nodeId)?.value.name ?? "")?.value;
     if (node === undefined) return cellsOf(nodeId, {}, size);
     const held = this.#cells.get(node);
     if (held?.fleetSize === size) return held.cells;
-    const cells = cellsOf(nodeId, node.value.metadata.labels ?? {}, size);
+    const cells = cellsOf(nodeId, node.metadata.labels ?? {}, size);
     this.#cells.set(node, { fleetSize: size, cells });
     return cells;
   }

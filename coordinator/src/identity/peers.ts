@@ -20,12 +20,19 @@ export type Subject = { readonly kind: "node" | "operator"; readonly name: strin
 export type Identification = { readonly ok: true; readonly peer: Peer } | Refusal;
 export type RevokedListener = (subject: Subject) => void;
 
-/** What is asked of a record, a node's or an operator's. */
+/** What is asked of a record. */
 interface Known {
-  readonly certificateSerial: string;
-  readonly revokedAtMs?: number;
+  readonly isRevoked: boolean;
+  /** An operator's. */
+  readonly certificateSerial?: string;
   readonly role?: Role;
 }
+
+/** There is one for each node: nothing more is held of it. */
+const VALID: Known = { isRevoked: false };
+const REVOKED: Known = { isRevoked: true };
+/** Records read at a time. */
+const PAGE = 2_000;
 type Records = Map<string, Known>;
 
 interface PeersDependencies {
@@ -75,14 +82,14 @@ export class Peers {
   #node(nodeId: string, certificate: X509Certificate): Identification {
     const record = this.#nodes.get(nodeId);
     if (record === undefined) return refuse("UnknownNode", `node ${nodeId} is not known; enrol it with a new join token`);
-    if (record.revokedAtMs !== undefined) return refuse("Revoked", `node ${nodeId} is revoked; enrol it with a new join token`);
+    if (record.isRevoked) return refuse("Revoked", `node ${nodeId} is revoked; enrol it with a new join token`);
     return { ok: true, peer: { kind: "node", nodeId, certificateSerial: serialOf(certificate) } };
   }
 
   #operator(name: string, certificate: X509Certificate): Identification {
     const record = this.#operators.get(name);
     // An operator has one certificate: one made anew takes the place of the one before.
-    if (record?.role === undefined || record.revokedAtMs !== undefined || record.certificateSerial !== serialOf(certificate)) {
+    if (record?.role === undefined || record.isRevoked || record.certificateSerial !== serialOf(certificate)) {
       return refuse("Revoked", `operator ${name} has no valid certificate here any more; ask an admin for a new one`);
     }
     return { ok: true, peer: { kind: "operator", name, role: record.role } };
@@ -99,17 +106,27 @@ export class Peers {
   }
 
   async #read(prefix: string, records: Records): Promise<number> {
-    const { entries, revision } = await this.#dependencies.store.list(prefix);
-    const present = new Set(entries.map(({ key }) => key));
-    for (const name of records.keys()) if (!present.has(prefix + name)) this.#keep(prefix, records, prefix + name, undefined);
-    for (const entry of entries) this.#keep(prefix, records, entry.key, entry);
-    return revision;
+    const missing = new Set(records.keys());
+    let from = Infinity;
+    for (let after = prefix; ; ) {
+      const { entries, revision } = await this.#dependencies.store.list(prefix, { after, limit: PAGE });
+      // What changes between two pages is told once more by the watch.
+      from = Math.min(from, revision);
+      for (const entry of entries) {
+        missing.delete(entry.key.slice(prefix.length));
+        this.#keep(prefix, records, entry.key, entry);
+      }
+      if (entries.length < PAGE) break;
+      after = entries.at(-1)!.key;
+    }
+    for (const name of missing) this.#keep(prefix, records, prefix + name, undefined);
+    return from;
   }
 
   #keep(prefix: string, records: Records, key: string, entry: StoreEntry | undefined): void {
     const name = key.slice(prefix.length);
     const wasValid = isValid(records.get(name));
-    const record = entry && (readJson(entry) as NodeRecord | OperatorRecord);
+    const record = entry && known(readJson(entry) as NodeRecord | OperatorRecord);
     if (record === undefined) records.delete(name);
     else records.set(name, record);
     if (!wasValid || isValid(record)) return;
@@ -126,6 +143,12 @@ export function subjectOf(certificate: X509Certificate): Subject | undefined {
   return undefined;
 }
 
-function isValid(record: { readonly revokedAtMs?: number } | undefined): boolean {
-  return record !== undefined && record.revokedAtMs === undefined;
+function known(record: NodeRecord | OperatorRecord): Known {
+  const isRevoked = record.revokedAtMs !== undefined;
+  if ("nodeId" in record) return isRevoked ? REVOKED : VALID;
+  return { isRevoked, certificateSerial: record.certificateSerial, role: record.role };
+}
+
+function isValid(record: Known | undefined): boolean {
+  return record?.isRevoked === false;
 }

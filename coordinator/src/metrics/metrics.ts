@@ -34,7 +34,8 @@ export function createMetrics(parts: {
 }): Metrics {
   const registry = new Registry();
   /** One census per scrape: it looks at every node. */
-  let census = parts.census();
+  let census: Census | undefined;
+  const current = (): Census => (census ??= parts.census());
   const loop = monitorEventLoopDelay({ resolution: 20 });
   loop.enable();
   const gauge = (name: string, help: string, collect: (gauge: Gauge) => void, labelNames: string[] = []): void => {
@@ -56,12 +57,12 @@ export function createMetrics(parts: {
       name,
       help,
       (metric) => {
-        for (const [value, count] of read(census)) metric.set({ [label]: value }, count);
+        for (const [value, count] of read(current())) metric.set({ [label]: value }, count);
       },
       [label],
     );
   const single = (name: string, help: string, read: (census: Census) => number): void =>
-    gauge(name, help, (metric) => metric.set(read(census)));
+    gauge(name, help, (metric) => metric.set(read(current())));
 
   counts("nodes", "Nodes by phase.", "phase", ({ nodesByPhase }) => nodesByPhase);
   counts("node_health", "Nodes by verdict.", "verdict", ({ nodesByHealth }) => nodesByHealth);

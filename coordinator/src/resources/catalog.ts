@@ -30,11 +30,9 @@ import type {
 import { keys } from "../store/keys.ts";
 import type { Store, StoreEntry } from "../store/store.ts";
 import { readJson } from "../store/values.ts";
+import { LeanMap, type Stored } from "./lean-map.ts";
 
-export interface Stored<T> {
-  readonly value: T;
-  readonly revision: number;
-}
+export type { Stored } from "./lean-map.ts";
 
 export interface ObjectOf {
   readonly NodeProfile: NodeProfile;
@@ -46,6 +44,13 @@ export interface ObjectOf {
   readonly Repair: Repair;
   readonly ImageLock: ImageLock;
   readonly JoinToken: JoinToken;
+}
+
+interface Change {
+  readonly key: string;
+  /** undefined: deleted. */
+  readonly entry: StoreEntry | undefined;
+  readonly revision: number;
 }
 
 export interface CatalogChange {
@@ -68,10 +73,61 @@ const PREFIXES = [
   keys.coordinator,
 ];
 const HISTORY_LENGTH = 10_000;
+/** Entries read at a time; between two pages others get their turn. */
+const PAGE = 2_000;
+
+const shared = new Map<string, unknown>();
+const MAX_SHARED = 10_000;
+
+/** One and the same for all that are equal. */
+function share<V>(value: V): V {
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  const known = shared.get(text);
+  if (known !== undefined && typeof known === typeof value) return known as V;
+  if (shared.size >= MAX_SHARED) shared.clear();
+  shared.set(text, value);
+  return value;
+}
+
+type OneForEachNode = ReadonlyMap<string, Stored<object>> & Pick<LeanMap<object>, "revisionOf" | "take" | "delete">;
+
+/** Of what there is one for each node, only what is asked for in every look at the fleet is held as objects. */
+function lean(): ReadonlyMap<string, OneForEachNode> {
+  return new Map<string, OneForEachNode>([
+    [keys.nodes, new LeanMap<NodeRecord>({ held: ["nodeId", "name", "revokedAtMs", "rejoin"] })],
+    [
+      keys.allDesired,
+      new LeanMap<DesiredNode>({
+        held: [
+          "nodeId",
+          "planEpoch",
+          "generation",
+          "revision",
+          "nodeSet",
+          "rollout",
+          "decidedAtMs",
+          "rejoin",
+          "enforcedAtMs",
+          "interruptions",
+        ],
+        share: (value) => ({ ...value, revision: share(value.revision), nodeSet: share(value.nodeSet), rollout: share(value.rollout) }),
+      }),
+    ],
+    [keys.objectsOf("Node"), new LeanMap<Node>({ held: ["apiVersion", "kind", "metadata"], share: withSharedLabels })],
+    [keys.joinTokens, new LeanMap<JoinTokenRecord>({ held: ["id"] })],
+    [keys.objectsOf("JoinToken"), new LeanMap<JoinToken>({ held: ["apiVersion", "kind"] })],
+  ]);
+}
+
+function withSharedLabels(node: Node): Node {
+  const { labels } = node.metadata;
+  return labels === undefined ? node : { ...node, metadata: { ...node.metadata, labels: share(labels) } };
+}
 
 export class Catalog {
   readonly #store: Store;
   readonly #maps = new Map<string, Map<string, Stored<unknown>>>();
+  readonly #lean = lean();
   readonly #listeners = new Set<(changes: readonly CatalogChange[]) => void>();
   readonly #waiters = new Set<{ readonly revision: number; readonly resolve: () => void }>();
   #history: CatalogChange[] = [];
@@ -88,47 +144,47 @@ export class Catalog {
   }
 
   objects<K extends Kind>(kind: K): ReadonlyMap<string, Stored<ObjectOf[K]>> {
-    return this.#map(keys.objectsOf(kind)) as ReadonlyMap<string, Stored<ObjectOf[K]>>;
+    return this.#read(keys.objectsOf(kind)) as ReadonlyMap<string, Stored<ObjectOf[K]>>;
   }
 
   object(kind: Kind, name: string): Stored<DroverObject> | undefined {
-    return this.#map(keys.objectsOf(kind)).get(name) as Stored<DroverObject> | undefined;
+    return this.#read(keys.objectsOf(kind)).get(name) as Stored<DroverObject> | undefined;
   }
 
   get nodeRecords(): ReadonlyMap<string, Stored<NodeRecord>> {
-    return this.#map(keys.nodes) as ReadonlyMap<string, Stored<NodeRecord>>;
+    return this.#read(keys.nodes) as ReadonlyMap<string, Stored<NodeRecord>>;
   }
 
   get desired(): ReadonlyMap<string, Stored<DesiredNode>> {
-    return this.#map(keys.allDesired) as ReadonlyMap<string, Stored<DesiredNode>>;
+    return this.#read(keys.allDesired) as ReadonlyMap<string, Stored<DesiredNode>>;
   }
 
   get joinTokens(): ReadonlyMap<string, Stored<JoinTokenRecord>> {
-    return this.#map(keys.joinTokens) as ReadonlyMap<string, Stored<JoinTokenRecord>>;
+    return this.#read(keys.joinTokens) as ReadonlyMap<string, Stored<JoinTokenRecord>>;
   }
 
   get bootstrapTokens(): ReadonlyMap<string, Stored<BootstrapTokenRecord>> {
-    return this.#map(keys.bootstrapTokens) as ReadonlyMap<string, Stored<BootstrapTokenRecord>>;
+    return this.#read(keys.bootstrapTokens) as ReadonlyMap<string, Stored<BootstrapTokenRecord>>;
   }
 
   get expectedNodes(): ReadonlyMap<string, Stored<ExpectedNodeRecord>> {
-    return this.#map(keys.expectedNodes) as ReadonlyMap<string, Stored<ExpectedNodeRecord>>;
+    return this.#read(keys.expectedNodes) as ReadonlyMap<string, Stored<ExpectedNodeRecord>>;
   }
 
   get maintenances(): ReadonlyMap<string, Stored<MaintenanceRecord>> {
-    return this.#map(keys.maintenances) as ReadonlyMap<string, Stored<MaintenanceRecord>>;
+    return this.#read(keys.maintenances) as ReadonlyMap<string, Stored<MaintenanceRecord>>;
   }
 
   get revisions(): ReadonlyMap<string, Stored<RevisionRecord>> {
-    return this.#map(keys.revisions) as ReadonlyMap<string, Stored<RevisionRecord>>;
+    return this.#read(keys.revisions) as ReadonlyMap<string, Stored<RevisionRecord>>;
   }
 
   get changeSlots(): ReadonlyMap<string, Stored<SlotRecord>> {
-    return this.#map(keys.changeSlots) as ReadonlyMap<string, Stored<SlotRecord>>;
+    return this.#read(keys.changeSlots) as ReadonlyMap<string, Stored<SlotRecord>>;
   }
 
   get operators(): ReadonlyMap<string, Stored<OperatorRecord>> {
-    return this.#map(keys.operators) as ReadonlyMap<string, Stored<OperatorRecord>>;
+    return this.#read(keys.operators) as ReadonlyMap<string, Stored<OperatorRecord>>;
   }
 
   get planEpoch(): Stored<number> {
@@ -187,44 +243,70 @@ export class Catalog {
   }
 
   async #load(): Promise<number> {
-    const lists = [];
-    for (const prefix of PREFIXES) lists.push({ prefix, ...(await this.#store.list(prefix)) });
-    // Lists were read one after the other: the watch starts at the oldest, and what is known already is passed over.
-    const from = Math.min(...lists.map(({ revision }) => revision));
-    const changes: { key: string; entry: StoreEntry | undefined; revision: number }[] = [];
-    for (const { prefix, entries, revision } of lists) {
-      const present = new Set(entries.map(({ key }) => key));
-      for (const [held, map] of this.#maps) {
-        if (!held.startsWith(prefix)) continue;
-        for (const name of map.keys()) if (!present.has(held + name)) changes.push({ key: held + name, entry: undefined, revision });
+    // Pages are read one after the other: the watch starts at the oldest, and what is known already is passed over.
+    let from = Infinity;
+    this.#history = [];
+    for (const prefix of PREFIXES) {
+      const present = new Set<string>();
+      for (let after = prefix; ; ) {
+        const { entries, revision } = await this.#store.list(prefix, { after, limit: PAGE });
+        from = Math.min(from, revision);
+        if (this.#revision >= 0) for (const { key } of entries) present.add(key);
+        this.#tell(this.#put(entries.map((entry) => ({ key: entry.key, entry, revision: entry.revision }))));
+        if (entries.length < PAGE) break;
+        after = entries.at(-1)!.key;
+        await new Promise<void>((resolve) => setImmediate(resolve));
       }
-      for (const entry of entries) changes.push({ key: entry.key, entry, revision: entry.revision });
+      if (this.#revision >= 0) this.#tell(this.#put(this.#absent(prefix, present, from)));
     }
     this.#history = [];
     this.#historyFrom = from;
-    this.#take(changes, from);
+    this.#stand(from);
     return from;
   }
 
-  #take(changes: readonly { key: string; entry: StoreEntry | undefined; revision: number }[], revision: number): void {
+  /** What we hold under the prefix and the store does not any more. */
+  #absent(prefix: string, present: ReadonlySet<string>, revision: number): Change[] {
+    const gone: Change[] = [];
+    for (const [held, map] of [...this.#maps, ...this.#lean]) {
+      if (!held.startsWith(prefix)) continue;
+      for (const name of map.keys()) if (!present.has(held + name)) gone.push({ key: held + name, entry: undefined, revision });
+    }
+    return gone;
+  }
+
+  #take(changes: readonly Change[], revision: number): void {
+    const taken = this.#put(changes);
+    this.#revision = Math.max(this.#revision, revision);
+    this.#remember(taken);
+    this.#tell(taken);
+    this.#stand(revision);
+  }
+
+  /** @returns what was news */
+  #put(changes: readonly Change[]): CatalogChange[] {
     const taken: CatalogChange[] = [];
     for (const { key, entry, revision } of changes) {
       const place = placeOf(key);
       if (place === undefined) continue;
+      const lean = this.#lean.get(place.prefix);
       const map = this.#map(place.prefix);
-      const held = map.get(place.name);
-      if (entry === undefined) {
-        if (held === undefined || held.revision > revision) continue;
-        map.delete(place.name);
-      } else {
-        if (held !== undefined && held.revision >= entry.revision) continue;
-        map.set(place.name, { value: readJson(entry), revision: entry.revision });
-      }
+      const held = lean?.revisionOf(place.name) ?? map.get(place.name)?.revision ?? 0;
+      if (entry === undefined ? held === 0 || held > revision : held >= entry.revision) continue;
+      if (entry === undefined) (lean ?? map).delete(place.name);
+      else if (lean !== undefined) lean.take(place.name, entry);
+      else map.set(place.name, { value: readJson(entry), revision: entry.revision });
       taken.push({ key, revision, isDeleted: entry === undefined });
     }
-    this.#revision = Math.max(this.#revision, revision);
-    this.#remember(taken);
+    return taken;
+  }
+
+  #tell(taken: readonly CatalogChange[]): void {
     if (taken.length > 0) for (const listen of this.#listeners) listen(taken);
+  }
+
+  #stand(revision: number): void {
+    this.#revision = Math.max(this.#revision, revision);
     for (const waiter of this.#waiters) {
       if (waiter.revision > this.#revision) continue;
       this.#waiters.delete(waiter);
@@ -239,6 +321,10 @@ export class Catalog {
     const kept = this.#history.slice(-HISTORY_LENGTH);
     this.#historyFrom = this.#history[this.#history.length - kept.length - 1]!.revision;
     this.#history = kept;
+  }
+
+  #read(prefix: string): ReadonlyMap<string, Stored<unknown>> {
+    return this.#lean.get(prefix) ?? this.#map(prefix);
   }
 
   #map(prefix: string): Map<string, Stored<unknown>> {

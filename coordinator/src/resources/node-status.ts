@@ -56,7 +56,7 @@ export function isCurrent(desired: DesiredNode, observed: ObservedNode | undefin
   return observed?.planEpoch === desired.planEpoch && observed.observedGeneration === desired.generation;
 }
 
-function phaseOf({ record, desired, observed }: NodeStatusInput): string {
+export function phaseOf({ record, desired, observed }: Pick<NodeStatusInput, "record" | "desired" | "observed">): string {
   if (record?.revokedAtMs !== undefined) return "Revoked";
   if (observed === undefined) return "Pending";
   if (desired !== undefined) {

@@ -55,7 +55,8 @@ export function portionsOf(decisions: readonly Decision[], { desired, maintenanc
 /** Whether each record is still what it was when this was decided. */
 export function isUntouched(portion: readonly Due[], { desired, maintenances }: Pick<Catalog, "desired" | "maintenances">): boolean {
   return portion.every(
-    (due) => desired.get(due.decision.nodeId) === due.desired && maintenances.get(due.decision.nodeId) === due.maintenance,
+    ({ decision: { nodeId }, ...due }) =>
+      desired.get(nodeId)?.revision === due.desired?.revision && maintenances.get(nodeId)?.revision === due.maintenance?.revision,
   );
 }
 

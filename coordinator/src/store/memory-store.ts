@@ -60,10 +60,10 @@ export function memoryStore(options: { readonly historyRevisions?: number } = {}
       whileOpen();
       return entries.get(key);
     },
-    async list(prefix) {
+    async list(prefix, page = { after: "", limit: Infinity }) {
       whileOpen();
-      const found = [...entries.values()].filter((entry) => entry.key.startsWith(prefix));
-      return { entries: found.sort((a, b) => (a.key < b.key ? -1 : 1)), revision };
+      const found = [...entries.values()].filter(({ key }) => key.startsWith(prefix) && key > page.after);
+      return { entries: found.sort((a, b) => (a.key < b.key ? -1 : 1)).slice(0, page.limit), revision };
     },
     async commit(operations) {
       whileOpen();

@@ -8,7 +8,7 @@ import { DatabaseSync } from "node:sqlite";
 import { type Clock, systemClock } from "@drover/lifecycle";
 import { type History, Wakers, watchHistory } from "./history.ts";
 import { AFTER_ANY_KEY, checkOperations } from "./operations.ts";
-import type { CommitResult, Store, StoreEntry, StoreOperation } from "./store.ts";
+import type { CommitResult, Page, Store, StoreEntry, StoreOperation } from "./store.ts";
 
 const SCHEMA_VERSION = 1;
 const FOREIGN_COMMIT_POLL_MS = 500;
@@ -94,13 +94,17 @@ class SqliteStore implements Store {
     return row === undefined ? undefined : entryOf(row);
   }
 
-  async list(prefix: string): Promise<{ readonly entries: readonly StoreEntry[]; readonly revision: number }> {
+  async list(prefix: string, page?: Page): Promise<{ readonly entries: readonly StoreEntry[]; readonly revision: number }> {
     const statements = this.#open();
     // One read transaction: another process may commit between the two statements.
     this.#database.exec("BEGIN");
     try {
       const { revision } = this.#head();
-      return { entries: statements.list.all(prefix, prefix + AFTER_ANY_KEY).map(entryOf), revision };
+      const rows =
+        page === undefined
+          ? statements.list.all(prefix, prefix + AFTER_ANY_KEY)
+          : statements.page.all(page.after, prefix + AFTER_ANY_KEY, page.limit);
+      return { entries: rows.map(entryOf), revision };
     } finally {
       this.#database.exec("COMMIT");
     }
@@ -229,6 +233,7 @@ function prepare(database: DatabaseSync) {
   return {
     get: database.prepare("SELECT key, value, revision FROM entries WHERE key = ?"),
     list: database.prepare("SELECT key, value, revision FROM entries WHERE key >= ? AND key < ? ORDER BY key"),
+    page: database.prepare("SELECT key, value, revision FROM entries WHERE key > ? AND key < ? ORDER BY key LIMIT ?"),
     rows: database.prepare(`SELECT revision, key, value FROM history
       WHERE revision > ? AND revision <= ? AND key >= ? AND key < ? ORDER BY revision, position LIMIT ?`),
     revisionOf: database.prepare("SELECT revision FROM entries WHERE key = ?"),

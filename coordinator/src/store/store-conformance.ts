@@ -110,6 +110,16 @@ export function storeConformance(name: string, make: (options: { historyRevision
       expect((await store.list("")).entries).toHaveLength(8);
     });
 
+    it("lists a prefix in pages, each behind the last key of the one before", async () => {
+      const { store } = await open();
+      for (const key of ["m/z", "n/a", "n/b", "n/b/c", "n/d", "o/a"]) await store.commit([put(key, key)]);
+      const keysAfter = async (after: string): Promise<string[]> =>
+        (await store.list("n/", { after, limit: 2 })).entries.map(({ key }) => key);
+      expect(await keysAfter("n/")).toEqual(["n/a", "n/b"]);
+      expect(await keysAfter("n/b")).toEqual(["n/b/c", "n/d"]);
+      expect(await keysAfter("n/d")).toEqual([]);
+    });
+
     it("watches from a revision, one batch per commit, then live", async () => {
       const { store } = await open();
       await store.commit([put("n/a", "1")]);

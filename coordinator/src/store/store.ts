@@ -2,13 +2,19 @@
 
 export interface Store {
   get(key: string): Promise<StoreEntry | undefined>;
-  /** All keys that start with prefix, sorted, and the revision they were read at. */
-  list(prefix: string): Promise<{ readonly entries: readonly StoreEntry[]; readonly revision: number }>;
+  /** Keys that start with prefix, sorted, and the revision they were read at. @param page left out: all of them */
+  list(prefix: string, page?: Page): Promise<{ readonly entries: readonly StoreEntry[]; readonly revision: number }>;
   /** All or nothing, durable when resolved; at most 100 operations. */
   commit(operations: readonly StoreOperation[]): Promise<CommitResult>;
   /** Changes after fromRevision in commit order, then live. Ends when the signal aborts. */
   watch(prefix: string, fromRevision: number, signal: AbortSignal): AsyncIterable<WatchBatch>;
   close(): Promise<void>;
+}
+
+export interface Page {
+  /** Only keys behind this one, which is the prefix or begins with it. */
+  readonly after: string;
+  readonly limit: number;
 }
 
 export interface StoreEntry {
