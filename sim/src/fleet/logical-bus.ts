@@ -82,6 +82,8 @@ export class LogicalBus implements FleetBus {
       noEcho: true,
       noAsyncTraces: true,
       ignoreClusterUpdates: true,
+      // The product's server waits as long for a handshake; a machine that runs a whole fleet besides may need it.
+      timeout: 30_000,
       maxReconnectAttempts: -1,
       reconnectTimeWait: 1_000,
       reconnectJitter: 500,
