@@ -1,4 +1,5 @@
 /** The simulation's way into its own coordinator for sessions of logical agents: what mTLS and gRPC do for real ones, without either. */
+import { rmSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
 import type { Coordinator } from "@drover/coordinator/real";
 import { ConverseRequest, ConverseResponse } from "@drover/proto";
@@ -19,6 +20,8 @@ export async function runSessionDoor(path: string, coordinator: Pick<Coordinator
     });
     serveSocket(socket, coordinator, ended.signal);
   });
+  // A coordinator that was killed has left it.
+  rmSync(path, { force: true });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(path, resolve);
