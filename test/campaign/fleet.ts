@@ -10,6 +10,8 @@ export interface SeenNode {
   readonly desiredGeneration: number;
   readonly observedGeneration: number;
   readonly isInSync: boolean;
+  /** Of condition InSync: how its last plan ended; empty: none has. */
+  readonly planReason: string;
 }
 
 interface NodeObject {
@@ -20,6 +22,7 @@ interface NodeObject {
     readonly observedGeneration: number;
     readonly desiredRevision: string;
     readonly enforcedRevision: string;
+    readonly conditions: readonly { readonly type: string; readonly reason: string }[];
   };
 }
 
@@ -67,8 +70,9 @@ export class Fleet {
 
   #take({ metadata, status }: NodeObject): void {
     if (status === undefined) return;
-    const { phase, desiredGeneration, observedGeneration, desiredRevision, enforcedRevision } = status;
+    const { phase, desiredGeneration, observedGeneration, desiredRevision, enforcedRevision, conditions } = status;
+    const planReason = conditions.find(({ type }) => type === "InSync")?.reason ?? "";
     const isInSync = phase === "InSync" && observedGeneration === desiredGeneration && enforcedRevision === desiredRevision;
-    this.#nodes.set(metadata.name, { nodeId: metadata.uid, desiredGeneration, observedGeneration, isInSync });
+    this.#nodes.set(metadata.name, { nodeId: metadata.uid, desiredGeneration, observedGeneration, isInSync, planReason });
   }
 }

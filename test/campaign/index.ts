@@ -2,6 +2,7 @@
 import { simulationCampaign } from "../simulation/campaign.ts";
 import { agentKillCampaign } from "./agent-kill/index.ts";
 import type { Campaign } from "./campaign.ts";
+import { confirmCampaign } from "./confirm/index.ts";
 import { coordinatorKill } from "./coordinator-kill.ts";
 import { decidePropertiesCampaign } from "./decide-properties/index.ts";
 import { joinKillCampaign } from "./join-kill/index.ts";
@@ -18,6 +19,7 @@ export const campaigns: readonly Campaign[] = [
   coordinatorKill,
   joinToken,
   agentKillCampaign,
+  confirmCampaign,
   joinKillCampaign,
   vmPowerCutCampaign,
 ];
