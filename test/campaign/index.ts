@@ -3,6 +3,7 @@ import { simulationCampaign } from "../simulation/campaign.ts";
 import { agentKillCampaign } from "./agent-kill/index.ts";
 import type { Campaign } from "./campaign.ts";
 import { confirmCampaign } from "./confirm/index.ts";
+import { confirmVmCampaign } from "./confirm/vm.ts";
 import { coordinatorKill } from "./coordinator-kill.ts";
 import { decidePropertiesCampaign } from "./decide-properties/index.ts";
 import { joinKillCampaign } from "./join-kill/index.ts";
@@ -20,6 +21,7 @@ export const campaigns: readonly Campaign[] = [
   joinToken,
   agentKillCampaign,
   confirmCampaign,
+  confirmVmCampaign,
   joinKillCampaign,
   vmPowerCutCampaign,
 ];

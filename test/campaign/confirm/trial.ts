@@ -6,7 +6,7 @@ import type { Look } from "./look.ts";
 import type { Subject } from "./subject.ts";
 
 /** I4: by the deadline or the agent's start, whichever is later, and this. */
-const GRACE_MS = 10_000;
+export const GRACE_MS = 10_000;
 /** How long nothing may be tried again afterwards. */
 const WATCH_MS = 6_000;
 const LOOK_MS = 250;
@@ -114,7 +114,20 @@ function isFinal(reason: string, fault: Fault): boolean {
   return reason !== "BootedUnconfirmed" && fault.reasons.includes(reason);
 }
 
-/** I2: what was rejected is not applied again, as the agent's log of all its lives tells. */
+export interface PlanEnd {
+  readonly generation: number;
+  readonly outcome: string;
+  readonly reason: string;
+}
+
+/** As the agent's log of all its lives tells them. */
+export function planEnds(log: string): readonly PlanEnd[] {
+  return lines(log).flatMap(({ msg, generation, outcome = "", reason = "" }) =>
+    msg === "plan ended" && generation !== undefined ? [{ generation, outcome, reason }] : [],
+  );
+}
+
+/** I2: what was rejected is not applied again. */
 function repeated(log: string): readonly string[] {
   const rejected = new Set<number>();
   const again: string[] = [];
@@ -130,6 +143,7 @@ interface LogLine {
   readonly msg?: string;
   readonly generation?: number;
   readonly outcome?: string;
+  readonly reason?: string;
 }
 
 /** A line that a kill cut off tells nothing. */
