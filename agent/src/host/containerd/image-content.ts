@@ -36,7 +36,7 @@ export class ImageContents {
   async find(digest: string, options: CallOptions): Promise<ImageContent | undefined> {
     const known = this.#contents.get(digest);
     if (known !== undefined) return known;
-    const top = await this.#content.readDocument(digest, options);
+    const top = await this.#read(digest, options);
     if (top === undefined) return undefined;
     const document = parseManifest(top, digest);
     if (document.kind === "manifest") {
@@ -44,7 +44,7 @@ export class ImageContents {
       return remember(this.#contents, digest, { mediaType, sizeBytes: top.length, manifest: digest, config, layers });
     }
     const { digest: manifest } = forPlatform(document, this.#platform, digest);
-    const bytes = await this.#content.readDocument(manifest, options);
+    const bytes = await this.#read(manifest, options);
     if (bytes === undefined) return undefined;
     const child = parseManifest(bytes, manifest);
     if (child.kind !== "manifest") throw new ContainerdError("InvalidImage", `${digest}: ${manifest} is no image manifest`);
@@ -61,8 +61,18 @@ export class ImageContents {
   async chain(config: Descriptor, options: CallOptions): Promise<readonly string[] | undefined> {
     const known = this.#chains.get(config.digest);
     if (known !== undefined) return known;
-    const bytes = await this.#content.readDocument(config.digest, options);
+    const bytes = await this.#read(config.digest, options);
     return bytes === undefined ? undefined : remember(this.#chains, config.digest, chainIds(diffIdsOf(bytes, config.digest)));
+  }
+
+  /** undefined, too, when it went meanwhile or a power cut left containerd its record only: either way the image is not all there. */
+  async #read(digest: string, options: CallOptions): Promise<Buffer | undefined> {
+    try {
+      return await this.#content.readDocument(digest, options);
+    } catch (error) {
+      if (error instanceof ContainerdError && error.code === "NotFound") return undefined;
+      throw error;
+    }
   }
 
   /** Two lists answer for all of them: asking image by image costs a drift scan ten times as much. */
