@@ -3,23 +3,31 @@ import type { ReportBatch } from "@drover/proto";
 import type { HeartbeatMessage } from "../bus/bus.ts";
 import { BeatColumns } from "./beat-columns.ts";
 import type { FleetView, Health, ObservedNode } from "./fleet.ts";
-import { type Folded, fold, nothingReported, type OutboxCursors, type ReportedNode } from "./fold.ts";
+import { type Folded, fold, nothingReported, type ReportedNode } from "./fold.ts";
+import { ObservedEntry, type ObservedParts } from "./observed-entry.ts";
 import { type BeatFields, readBeat } from "./read-beat.ts";
-import { decodeSnapshot, encodeNode, encodeSnapshot } from "./snapshot.ts";
+import { decodeSnapshot, encodeSnapshot } from "./snapshot.ts";
+import { type Head, type Told, ToldValues } from "./told-values.ts";
 
 interface Entry {
   readonly nodeId: string;
   readonly index: number;
-  reported: ReportedNode;
-  cursors: OutboxCursors;
+  head: Head;
+  /** What it reported, as objects, if it did so lately; undefined: packed, or nothing. */
+  live: Live | undefined;
   lastReportUnixMs: number;
+  factsVersion: number;
   health: Health;
   /** It told something since its verdict. */
   isToJudge: boolean;
-  /** As last shown; undefined: changed since. */
-  shown: ObservedNode | undefined;
-  /** As in the last snapshot; undefined: changed since. */
-  encoded: Buffer | undefined;
+}
+
+interface Live extends Told {
+  /** As packed last; undefined: never. */
+  packed: ReportedNode | undefined;
+  isPacked: boolean;
+  /** Snapshots made before it reported last. */
+  round: number;
 }
 
 /** What the observer looks at for one node. */
@@ -29,11 +37,12 @@ export interface Beat {
   readonly brokerMs: number;
   readonly awakeMs: number;
   readonly flags: number;
-  readonly reported: ReportedNode;
+  readonly head: Head;
 }
 
 const ENCODED_PER_TURN = 1_000;
 const NEVER_SEEN: Health = { verdict: "unknown", reason: "NeverSeen" };
+const NOTHING: Told = { reported: nothingReported, cursors: [] };
 
 export class FleetState implements FleetView {
   readonly #entries = new Map<string, Entry>();
@@ -41,7 +50,11 @@ export class FleetState implements FleetView {
   readonly #fields: BeatFields = { seq: 0, observedGeneration: 0, stateDigest: 0, flags: 0 };
   readonly #freeIndexes: number[] = [];
   readonly #listeners = new Set<(nodeIds: readonly string[]) => void>();
+  #told = new ToldValues();
+  readonly #nothing = this.#told.headOf(nothingReported);
   #indexes = 0;
+  /** Snapshots made. */
+  #round = 0;
 
   get size(): number {
     return this.#entries.size;
@@ -77,6 +90,7 @@ export class FleetState implements FleetView {
     const entry = this.#entries.get(nodeId);
     if (entry === undefined) return;
     this.#entries.delete(nodeId);
+    this.#told.delete(entry.index);
     this.#beats.clear(entry.index);
     this.#freeIndexes.push(entry.index);
   }
@@ -100,20 +114,22 @@ export class FleetState implements FleetView {
     columns.stateDigest[index] = beat.stateDigest;
     if (columns.flags[index] !== beat.flags) entry.isToJudge = true;
     columns.flags[index] = beat.flags;
-    entry.shown = undefined;
   }
 
   /** Folds one batch of the node. @param digest of its bytes; @param atUnixMs when it was logged */
   foldReport(nodeId: string, batch: ReportBatch, digest: number, atUnixMs: number): Folded {
     const entry = this.#entry(nodeId);
-    const folded = fold(entry.reported, entry.cursors, batch, batch.outboxEpoch.toString("hex"), digest, atUnixMs);
-    if (folded.cursors !== entry.cursors) {
-      entry.reported = folded.reported;
-      entry.shown = undefined;
-      entry.cursors = folded.cursors;
+    const { live } = entry;
+    const before = live ?? this.#toldOf(entry);
+    const folded = fold(before.reported, before.cursors, batch, batch.outboxEpoch.toString("hex"), digest, atUnixMs);
+    if (folded.cursors !== before.cursors) {
+      const { reported, cursors } = folded;
+      const packed = live === undefined ? (this.#told.has(entry.index) ? before.reported : undefined) : live.packed;
+      entry.live = { reported, cursors, packed, isPacked: false, round: this.#round };
+      if (reported.facts !== before.reported.facts) entry.factsVersion += 1;
+      if (reported !== before.reported) entry.head = this.#told.headOf(reported);
       entry.lastReportUnixMs = atUnixMs;
       entry.isToJudge = true;
-      entry.encoded = undefined;
     }
     return folded;
   }
@@ -123,7 +139,6 @@ export class FleetState implements FleetView {
     const entry = this.#entries.get(nodeId);
     if (entry === undefined || (entry.health.verdict === health.verdict && entry.health.reason === health.reason)) return false;
     entry.health = health;
-    entry.shown = undefined;
     return true;
   }
 
@@ -151,51 +166,108 @@ export class FleetState implements FleetView {
     }
   }
 
-  /** Does most of a snapshot's work in turns, so that the loop is not held up; what changes meanwhile is encoded by snapshot() itself. */
+  /** Does most of a snapshot's work in turns, so that the loop is not held up; what changes meanwhile is packed by snapshot() itself. */
   async encodeAhead(): Promise<void> {
-    let encoded = 0;
+    let packed = 0;
     for (const entry of this.#entries.values()) {
-      if (entry.encoded !== undefined) continue;
-      entry.encoded = encodeEntry(entry);
-      encoded += 1;
-      if (encoded % ENCODED_PER_TURN === 0) await new Promise<void>((resolve) => setImmediate(resolve));
+      if (entry.live === undefined || entry.live.isPacked) continue;
+      this.#pack(entry, entry.live);
+      packed += 1;
+      if (packed % ENCODED_PER_TURN === 0) await new Promise<void>((resolve) => setImmediate(resolve));
     }
   }
 
-  /** Reports only: beats are kept by the broker. Nodes unchanged since the last snapshot are not encoded again. @param row of the report log */
-  snapshot(row: number): Uint8Array {
-    const blocks: Buffer[] = [];
+  /**
+   * Reports only: beats are kept by the broker. What nodes told that have been silent since the snapshot before is held packed only, from then on.
+   * @param row of the report log
+   * @returns pieces of one file
+   */
+  snapshot(row: number): readonly Uint8Array[] {
+    const size = this.#entries.size;
+    const fleet = {
+      row,
+      nodeIds: [] as string[],
+      indexes: new Uint32Array(size),
+      lastReports: new Float64Array(size),
+      headOf: new Uint32Array(size),
+    };
+    const heads = new Map<Head, number>();
     for (const entry of this.#entries.values()) {
-      entry.encoded ??= encodeEntry(entry);
-      blocks.push(entry.encoded);
+      const { nodeId, index, head, live, lastReportUnixMs } = entry;
+      if (live !== undefined && !live.isPacked) this.#pack(entry, live);
+      if (live !== undefined && live.round < this.#round) entry.live = undefined;
+      const place = fleet.nodeIds.push(nodeId) - 1;
+      fleet.indexes[place] = index;
+      fleet.lastReports[place] = lastReportUnixMs;
+      if (!heads.has(head)) heads.set(head, heads.size);
+      fleet.headOf[place] = heads.get(head)!;
     }
-    return encodeSnapshot(row, blocks);
+    this.#round += 1;
+    return encodeSnapshot({ ...fleet, heads: [...heads.keys()], columns: this.#told.columns() });
   }
 
-  /** Takes over a snapshot. @returns its report log row; 0: it could not be read, and nothing was taken */
+  /** Takes over a snapshot, into an empty fleet. @param bytes kept @returns its report log row; 0: it could not be read, and nothing was taken */
   restore(bytes: Uint8Array): number {
     const snapshot = decodeSnapshot(bytes);
     if (snapshot === undefined) return 0;
-    for (const { nodeId, reported, cursors, lastReportUnixMs } of snapshot.nodes) {
-      Object.assign(this.#entry(nodeId), { reported, cursors, lastReportUnixMs, shown: undefined, isToJudge: true });
+    if (snapshot.kind === "blocks") {
+      for (const { nodeId, reported, cursors, lastReportUnixMs } of snapshot.nodes) {
+        const entry = this.#entry(nodeId);
+        // As of one that was written before a field was there.
+        const told = { reported: { ...nothingReported, ...reported }, cursors };
+        entry.head = this.#told.headOf(told.reported);
+        entry.lastReportUnixMs = lastReportUnixMs;
+        entry.isToJudge = true;
+        this.#pack(entry, { ...told, packed: undefined, isPacked: false, round: this.#round });
+      }
+      return snapshot.row;
     }
-    return snapshot.row;
+    const { row, nodeIds, indexes, lastReports, headOf, heads, columns } = snapshot.fleet;
+    const known = [...this.#entries.keys()];
+    this.#entries.clear();
+    this.#freeIndexes.length = 0;
+    this.#told = new ToldValues(columns);
+    const shared = heads.map((head) => this.#told.share(head));
+    const taken = new Uint8Array(indexes.reduce((most, index) => Math.max(most, index + 1), 0));
+    this.#indexes = taken.length;
+    this.#beats.reserve(this.#indexes);
+    for (const [place, nodeId] of nodeIds.entries()) {
+      const index = indexes[place]!;
+      taken[index] = 1;
+      const head = shared[headOf[place]!]!;
+      this.#entries.set(nodeId, {
+        nodeId,
+        index,
+        head,
+        live: undefined,
+        lastReportUnixMs: lastReports[place]!,
+        factsVersion: 0,
+        health: NEVER_SEEN,
+        isToJudge: true,
+      });
+    }
+    for (const [index, isTaken] of taken.entries()) if (isTaken === 0) this.#freeIndexes.push(index);
+    for (const nodeId of known) this.#entry(nodeId);
+    return row;
   }
 
   /** How far the node's outbox was taken. @param epoch hex */
   takenOf(nodeId: string, epoch: string): number {
-    return this.#entries.get(nodeId)?.cursors.find((cursor) => cursor.epoch === epoch)?.seq ?? 0;
+    const entry = this.#entries.get(nodeId);
+    if (entry === undefined) return 0;
+    return this.#toldOf(entry).cursors.find((cursor) => cursor.epoch === epoch)?.seq ?? 0;
   }
 
   /** The reports behind them are lost: every outbox starts from nothing. */
   forgetCursors(): void {
     for (const entry of this.#entries.values()) {
-      entry.cursors = [];
-      entry.encoded = undefined;
+      const told = this.#toldOf(entry);
+      this.#pack(entry, { reported: told.reported, cursors: [], packed: undefined, isPacked: false, round: this.#round });
+      entry.live = undefined;
     }
   }
 
-  #beat({ nodeId, index, reported }: Entry): Beat {
+  #beat({ nodeId, index, head }: Entry): Beat {
     const at = this.#beats.atMs[index]!;
     return {
       nodeId,
@@ -203,8 +275,19 @@ export class FleetState implements FleetView {
       brokerMs: this.#beats.brokerMs[index]!,
       awakeMs: this.#beats.awakeMs[index]!,
       flags: this.#beats.flags[index]!,
-      reported,
+      head,
     };
+  }
+
+  #toldOf({ index, head, live }: Entry): Told {
+    if (live !== undefined) return live;
+    return this.#told.has(index) ? this.#told.unpack(index, head) : NOTHING;
+  }
+
+  #pack({ index }: Entry, live: Live): void {
+    this.#told.pack(index, live, live.packed);
+    live.packed = live.reported;
+    live.isPacked = true;
   }
 
   #entry(nodeId: string): Entry {
@@ -215,38 +298,33 @@ export class FleetState implements FleetView {
     const entry: Entry = {
       nodeId,
       index,
-      reported: nothingReported,
-      cursors: [],
+      head: this.#nothing,
+      live: undefined,
       lastReportUnixMs: 0,
+      factsVersion: 0,
       health: NEVER_SEEN,
       isToJudge: true,
-      shown: undefined,
-      encoded: undefined,
     };
     this.#entries.set(nodeId, entry);
     return entry;
   }
 
   #observed(entry: Entry): ObservedNode {
-    return (entry.shown ??= this.#show(entry));
-  }
-
-  #show({ nodeId, index, reported, lastReportUnixMs, health }: Entry): ObservedNode {
+    const { index, head, lastReportUnixMs, health } = entry;
     const atMs = this.#beats.atMs[index]!;
     const isSeen = !Number.isNaN(atMs);
-    return {
-      nodeId,
+    const beat = {
       beatGeneration: this.#beats.generation[index]!,
       beatFlags: this.#beats.flags[index]!,
       lastBeatAtMs: isSeen ? atMs : undefined,
       lastBeatBrokerMs: isSeen ? this.#beats.brokerMs[index]! : undefined,
-      ...reported,
-      lastReportUnixMs,
-      health,
+      factsVersion: entry.factsVersion,
     };
+    return new ObservedEntry(entry.nodeId, head, beat, lastReportUnixMs, health, this.#partsOf(entry));
   }
-}
 
-function encodeEntry({ nodeId, reported, cursors, lastReportUnixMs }: Entry): Buffer {
-  return encodeNode({ nodeId, reported, cursors, lastReportUnixMs });
+  #partsOf({ index, head, live }: Entry): ObservedParts {
+    if (live !== undefined) return live.reported;
+    return this.#told.has(index) ? this.#told.lazily(index, head) : nothingReported;
+  }
 }

@@ -27,6 +27,8 @@ export interface ObservedNode {
   /** Found since the last plan was enforced, newest last, at most 16; open unless isRepaired. */
   readonly drift: readonly ObservedDrift[];
   readonly facts: Facts | undefined;
+  /** Another number whenever other facts were told, for as long as this coordinator runs. */
+  readonly factsVersion?: number;
   readonly images: readonly ImageState[];
   /** Coordinator Unix milliseconds of the last folded report. */
   readonly lastReportUnixMs: number;

@@ -8,7 +8,7 @@ import type { ObservedCondition, ObservedDrift, ObservedNode, ObservedStep } fro
 /** The part of an ObservedNode that reports make; the rest comes from heartbeats and verdicts. */
 export type ReportedNode = Omit<
   ObservedNode,
-  "nodeId" | "beatGeneration" | "beatFlags" | "lastBeatAtMs" | "lastBeatBrokerMs" | "lastReportUnixMs" | "health"
+  "nodeId" | "beatGeneration" | "beatFlags" | "lastBeatAtMs" | "lastBeatBrokerMs" | "lastReportUnixMs" | "health" | "factsVersion"
 >;
 
 export const nothingReported: ReportedNode = {

@@ -305,11 +305,7 @@ class FleetObserver implements Observer {
 
 type Signs = Omit<NodeSigns, "cell" | "secondPath">;
 
-/** What makes a node unhealthy by its own word; conditions that only warn (a runtime that ignores pins, say) do not. */
-const DECISIVE_CONDITIONS: ReadonlySet<string> = new Set(["Sysctl", "Containerd"]);
-
-function failureOf({ flags, reported }: Beat): string {
-  if ((flags & FLAG_FAILED) !== 0 || reported.outcome === "failed") return reported.reason || "PlanFailed";
-  const failed = reported.conditions.find((condition) => condition.status === "False" && DECISIVE_CONDITIONS.has(condition.type));
-  return failed?.reason ?? "";
+function failureOf({ flags, head }: Beat): string {
+  if ((flags & FLAG_FAILED) !== 0 || head.outcome === "failed") return head.reason || "PlanFailed";
+  return head.brokenBy;
 }

@@ -6,8 +6,8 @@ import { dirname } from "node:path";
 export interface SnapshotStore {
   /** undefined: there is none. */
   read(): Promise<Buffer | undefined>;
-  /** Durable when resolved. */
-  write(snapshot: Uint8Array): Promise<void>;
+  /** Durable when resolved. @param pieces of one snapshot, one after the other */
+  write(pieces: readonly Uint8Array[]): Promise<void>;
 }
 
 export function fileSnapshotStore(path: string): SnapshotStore {
@@ -20,12 +20,12 @@ export function fileSnapshotStore(path: string): SnapshotStore {
         throw error;
       }
     },
-    async write(snapshot) {
+    async write(pieces) {
       const apart = `${path}.tmp`;
       await mkdir(dirname(path), { recursive: true, mode: 0o700 });
       await rm(apart, { force: true });
       await using(await open(apart, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600), async (file) => {
-        await file.writeFile(snapshot);
+        for (const piece of pieces) await file.writeFile(piece);
         await file.sync();
       });
       await rename(apart, path);
@@ -39,8 +39,8 @@ export function memorySnapshotStore(): SnapshotStore {
   let kept: Buffer | undefined;
   return {
     read: async () => kept,
-    async write(snapshot) {
-      kept = Buffer.from(snapshot);
+    async write(pieces) {
+      kept = Buffer.concat(pieces);
     },
   };
 }

@@ -12,6 +12,16 @@ const TRIED = 4;
 const PLAIN = 255;
 const NONE = 254;
 
+/** All of it, for a file. Bytes of chunks are never written to again. */
+export interface PackedColumns {
+  readonly shapes: readonly { readonly number: number; readonly bytes: Uint8Array }[];
+  readonly at: Uint32Array;
+  readonly length: Uint32Array;
+  readonly raw: Uint32Array;
+  readonly shape: Uint8Array;
+  readonly chunks: readonly Uint8Array[];
+}
+
 interface Shape {
   readonly template: Template;
   users: number;
@@ -23,6 +33,9 @@ export class PackedValues {
   #recent: number[] = [];
   #chunks: Uint8Array[] = [];
   #used = 0;
+  /** In the last chunk. */
+  #end = 0;
+  #packedLength = 0;
   #live = 0;
   #count = 0;
   #scratch = new Uint8Array(16_384);
@@ -31,6 +44,40 @@ export class PackedValues {
   #length = new Uint32Array(0);
   #raw = new Uint32Array(0);
   #shape = new Uint8Array(0);
+
+  /** @param columns taken over, chunks as they are; left out: empty */
+  constructor(columns?: PackedColumns) {
+    if (columns === undefined) return;
+    for (const { number, bytes } of columns.shapes) {
+      this.#shapes[number] = { template: new Template(bytes.slice()), users: 0 };
+      this.#recent.push(number);
+    }
+    this.#at = columns.at.slice();
+    this.#length = columns.length.slice();
+    this.#raw = columns.raw.slice();
+    this.#shape = columns.shape.slice();
+    this.#chunks = [...columns.chunks];
+    this.#end = this.#chunks.at(-1)?.length ?? 0;
+    this.#used = this.bytes;
+    for (const [slot, number] of this.#shape.entries()) {
+      if (number === NONE) continue;
+      this.#count += 1;
+      this.#live += this.#length[slot]!;
+      if (number !== PLAIN) this.#shapes[number]!.users += 1;
+    }
+  }
+
+  columns(): PackedColumns {
+    const last = this.#chunks.length - 1;
+    return {
+      shapes: this.#shapes.flatMap((shape, number) => (shape === undefined ? [] : [{ number, bytes: shape.template.bytes }])),
+      at: this.#at.slice(),
+      length: this.#length.slice(),
+      raw: this.#raw.slice(),
+      shape: this.#shape.slice(),
+      chunks: this.#chunks.map((chunk, index) => (index === last ? chunk.subarray(0, this.#end) : chunk)),
+    };
+  }
 
   /** Bytes that the values take now, what was replaced and lies there still included. */
   get bytes(): number {
@@ -81,8 +128,6 @@ export class PackedValues {
     this.#shapes[number] = undefined;
     this.#recent = this.#recent.filter((other) => other !== number);
   }
-
-  #packedLength = 0;
 
   /** Leaves the packed value in #scratch. @returns the shape it was packed with */
   #pack(value: Uint8Array): number {
@@ -143,8 +188,6 @@ export class PackedValues {
     this.#used += bytes.length;
     return at;
   }
-
-  #end = 0;
 
   #compact(): void {
     const kept: Uint8Array[] = [];
