@@ -24,7 +24,7 @@ export async function join(spec: KubeadmSpec, memory: KubeadmMemory, context: St
   const { host, signal } = context;
   const { program, version, api } = await mustBeReady(context);
   await host.units.enable(KUBELET_UNIT, signal);
-  const before = memory.before ?? (await lookAround(context));
+  const before = await beforeJoin(memory, context);
   const patchesDirectory = (await hasPatches(context)) ? PATCHES_DIRECTORY : undefined;
   const token = await context.credentials.bootstrapToken({ cluster: spec.cluster, generation: context.generation }, signal);
   const { cluster, endpoint, caCertHashes, rejoin, nodeName } = spec;
@@ -147,6 +147,12 @@ async function mustAnswer({ host, clock, signal }: StepContext): Promise<void> {
     why = (error as Error).message;
   }
   throw new StepError("RuntimeNotReady", `containerd is not ready for pods: ${why}`, true);
+}
+
+/** What a cluster left that the machine is no node of any more is not known as the next one's: only its files are looked at anew. */
+async function beforeJoin({ begun, before }: KubeadmMemory, context: StepContext): Promise<BeforeJoin> {
+  if (before === undefined) return lookAround(context);
+  return begun === undefined ? { ...before, clusterFiles: await clusterFilesOf(context) } : before;
 }
 
 /** The operator's own CNI configuration and interfaces are told from the cluster's by this. */

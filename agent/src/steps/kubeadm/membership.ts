@@ -19,6 +19,7 @@ export function wayTo(spec: KubeadmSpec, { found, memory, isKubeletActive }: Kub
   const joined = memory.member === undefined || !isNodeOf(found, memory.member) ? undefined : memory.member;
   const isHalfOurs = found.kind === "half" && memory.begun !== undefined && isNodeOf(found, memory.begun);
   if (spec.cluster === "") return joined === undefined && !isHalfOurs ? { kind: "nothing" } : { kind: "leave" };
+  if (found.kind === "none" && joined !== undefined) return { kind: "rejoin", why: "all credentials of its kubelet are gone" };
   if (found.kind === "none") return { kind: "join", isCleanedFirst: false };
   if (isHalfOurs || (found.kind === "half" && memory.job?.kind === "reset")) return { kind: "join", isCleanedFirst: true };
   if (found.kind === "half") {
@@ -35,9 +36,11 @@ export function wayTo(spec: KubeadmSpec, { found, memory, isKubeletActive }: Kub
   return isKubeletActive ? { kind: "nothing" } : { kind: "start-kubelet" };
 }
 
-/** What is found bears the CA of the cluster that we joined; a half join may have none yet, a node without a readable one may be anybody's. */
+/**
+ * What is found bears the CA of the cluster that we joined; a half join may have none yet, a node without a readable one may be anybody's.
+ * A reset, whoever did it, takes the CA away: a machine that has it and nothing else is a node that lost its credentials.
+ */
 function isNodeOf(found: FoundMembership, { caCertHashes }: Member): boolean {
-  if (found.kind === "none") return false;
   return isOf(found.caHash, caCertHashes) || (found.kind === "half" && found.caHash === undefined);
 }
 
@@ -136,6 +139,8 @@ export function joinedCondition(spec: KubeadmSpec, observed: KubeadmObserved): S
   if (!observed.isLive) return condition("Unknown", "NotRunning", "this is an image, not a running system");
   if (memory.job !== undefined)
     return condition("False", memory.job.kind === "join" ? "Joining" : "Resetting", `${memory.job.unit} is under way`);
+  if (found.kind === "none" && memory.member !== undefined && isNodeOf(found, memory.member))
+    return condition("False", "CredentialsLost", `a node of cluster ${memory.member.cluster} whose kubelet has no credentials any more`);
   if (found.kind === "none") return condition("False", "NotJoined", "this machine is no node of a cluster");
   if (found.kind === "half") return condition("False", "HalfJoined", `a join did not end: there is ${found.left.join(", ")}`);
   const node = `node ${found.nodeName ?? spec.nodeName}`;
@@ -148,7 +153,7 @@ export function joinedCondition(spec: KubeadmSpec, observed: KubeadmObserved): S
 }
 
 function nameOf(spec: KubeadmSpec, { found, memory }: KubeadmObserved): string {
-  if (found.kind === "none") return "";
+  if (found.kind === "none") return memory.member !== undefined && isNodeOf(found, memory.member) ? memory.member.cluster : "";
   if (found.kind === "half") return "half joined";
   if (isOf(found.caHash, memory.member?.caCertHashes ?? [])) return memory.member?.cluster ?? "";
   return isOf(found.caHash, spec.caCertHashes) ? spec.cluster : "another cluster";

@@ -8,6 +8,7 @@ import {
   API_SERVER_MANIFEST,
   BOOTSTRAP_KUBECONFIG,
   CLIENT_CERTIFICATE,
+  CLUSTER_CA,
   ETCD_MANIFEST,
   JOIN_CONFIG_PATH,
   KUBELET_CONFIG,
@@ -33,7 +34,8 @@ export interface KubeadmObserved {
 }
 
 export type FoundMembership =
-  | { readonly kind: "none" }
+  /** caHash of the CA that a node which lost all its credentials still has; undefined: there is none, or it cannot be read. */
+  | { readonly kind: "none"; readonly caHash: string | undefined }
   /** Not whole as kubeadm leaves a node: a join that did not end, or a node that was made another way. */
   | { readonly kind: "half"; readonly left: readonly string[]; readonly caHash: string | undefined }
   /** caHash as in caCertHashes; undefined: no CA could be read. nodeName and nodeKey as the client certificate tells them. */
@@ -79,7 +81,7 @@ export async function findMembership({ host }: Pick<StepContext, "host">): Promi
     ...(hasBootstrap ? [BOOTSTRAP_KUBECONFIG] : []),
     ...(certificate === undefined ? [] : [CLIENT_CERTIFICATE]),
   ];
-  if (left.length === 0) return { kind: "none" };
+  if (left.length === 0) return { kind: "none", caHash: publicKeyHash((await host.files.read(CLUSTER_CA))?.toString("utf8") ?? "") };
   const told = kubeconfig ?? (await host.files.read(BOOTSTRAP_KUBECONFIG))?.toString("utf8") ?? "";
   return { kind: "half", left, caHash: await caHashOf(told, host) };
 }

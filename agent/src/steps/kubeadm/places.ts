@@ -10,8 +10,10 @@ export const KUBELET_CONFIG = `${KUBELET_DIRECTORY}/config.yaml`;
 export const MANIFESTS_DIRECTORY = "/etc/kubernetes/manifests";
 export const API_SERVER_MANIFEST = `${MANIFESTS_DIRECTORY}/kube-apiserver.yaml`;
 export const ETCD_MANIFEST = `${MANIFESTS_DIRECTORY}/etcd.yaml`;
+/** kubeadm join writes it, and joins no machine that has one; kubeadm reset takes it away. */
+export const CLUSTER_CA = "/etc/kubernetes/pki/ca.crt";
 /** Of a worker. */
-export const BOOTSTRAP_FILES = [KUBELET_KUBECONFIG, BOOTSTRAP_KUBECONFIG, "/etc/kubernetes/pki/ca.crt"] as const;
+export const BOOTSTRAP_FILES = [KUBELET_KUBECONFIG, BOOTSTRAP_KUBECONFIG, CLUSTER_CA] as const;
 
 export const CONFIG_DIRECTORY = "/run/drover/kubeadm";
 /** Holds a bootstrap token while kubeadm runs; /run is in memory. */
