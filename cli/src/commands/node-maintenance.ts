@@ -30,7 +30,9 @@ export async function rebootNode(session: Session, name: string, reason: string,
   const connection = session.connect();
   const request = { nodes: [name], labelSelector: "", rungs: ["Reboot"], units: [], reason, confirmedNodes: 1 };
   await connection.call("createRepairs", { ...request, dryRun: DryRunMode.DRY_RUN_MODE_SERVER });
-  session.print(`1 node will be rebooted within the budgets of its set, without a drain before: ${name}`);
+  session.print(
+    `1 node will be rebooted within the budgets of its set; a Ready one is drained first, unless its set never drains: ${name}`,
+  );
   if (!isSure) await confirmed(session, "Reboot it?", "--yes");
   const { objects } = await connection.call("createRepairs", { ...request, dryRun: DryRunMode.DRY_RUN_MODE_NONE });
   const repair = objects[0] === undefined ? "" : decodeObject(objects[0]).metadata.name;
