@@ -19,6 +19,8 @@ import { Transcript } from "./transcript.ts";
 
 type Verdict = "healthy" | "unhealthy" | "unknown";
 
+/** What the protocol calls many of a cell. */
+const FEWEST_TOGETHER = 3;
 /** By then whoever decides has seen it. */
 const VERDICT_SETTLED_MS = 10_000;
 
@@ -140,9 +142,12 @@ export class World {
     if (isSilent) this.silentZones.add(zone);
     else this.silentZones.delete(zone);
     const nodes = this.nodes.filter(({ nodeId }) => this.#zoneOf.get(nodeId) === zone);
-    for (const { nodeId, link } of nodes) {
-      if (isSilent && (link.isCut || this.#verdictOf(nodeId) !== "healthy")) this.#fellAlone.add(nodeId);
-      else this.#fellAlone.delete(nodeId);
+    const heard = nodes.filter(({ nodeId, link }) => !link.isCut && this.#verdictOf(nodeId) === "healthy");
+    // A zone of which hardly anybody was ever heard is not seen to fall: two may be dead by themselves.
+    const together = new Set(heard.length < FEWEST_TOGETHER ? [] : heard);
+    for (const node of nodes) {
+      if (isSilent && !together.has(node)) this.#fellAlone.add(node.nodeId);
+      else this.#fellAlone.delete(node.nodeId);
     }
     this.#observe({ type: "zone", zone, nodes: nodes.map(({ nodeId }) => nodeId), isSilent });
     for (const node of nodes) {
