@@ -5,6 +5,7 @@
 import { clusterImageArchives, PAUSE_IMAGE } from "../../testbed/roots/cluster-images.ts";
 import { importImages } from "../../testbed/full/operator.ts";
 import { eventually } from "../../testbed/program.ts";
+import { joinAll } from "../join/join-all.ts";
 import { CLUSTER, JoinStage, SET } from "../join/stage.ts";
 import type { E2eScenario } from "../scenario.ts";
 import { type ClusterWatcher, isHealthyPod, watchCluster, type WatchedState } from "./watcher.ts";
@@ -22,7 +23,8 @@ export const drainScenario: E2eScenario = {
   isShort: false,
   async run(say) {
     await using stage = await JoinStage.make({}, say);
-    await joinAll(stage, say);
+    const [pause] = (await clusterImageArchives()).slice(-1);
+    await joinAll(stage, NAMES, say, { prepare: (machine) => importImages(machine, [pause!]) });
     await deploy(stage, say);
     const { directory } = stage.site.bed;
     await using pods = await watchCluster(stage.cluster, directory, "pods", OF_GUARDED);
@@ -32,26 +34,6 @@ export const drainScenario: E2eScenario = {
     await claimOneAtATime(stage, nodes, say);
   },
 };
-
-async function joinAll(stage: JoinStage, say: (line: string) => void): Promise<void> {
-  const { site } = stage;
-  await stage.adopt();
-  const [pause] = (await clusterImageArchives()).slice(-1);
-  say("three machines boot, enrol and join");
-  await Promise.all(
-    NAMES.map((name) => site.addMachine(name, { role: "web" }, { kind: "full", prepare: (machine) => importImages(machine, [pause!]) })),
-  );
-  await eventually("all are known", 120_000, async () => {
-    const listed = (await site.drover(["get", "nodes", "-o", "name"])).stdout;
-    return NAMES.every((name) => listed.includes(name));
-  });
-  await site.mustDrover(["apply", "-f", await stage.manifest("joining", {}, { maxUnavailable: NAMES.length })]);
-  for (const name of NAMES) {
-    await stage.readyNode(name, 400_000);
-    await site.mustDrover(["wait", `node/${name}`, "--for=condition=KubernetesReady", "--timeout", "2m"], { timeoutMs: 130_000 });
-    await site.mustDrover(["wait", `node/${name}`, "--for=phase=InSync", "--timeout", "2m"], { timeoutMs: 130_000 });
-  }
-}
 
 async function deploy(stage: JoinStage, say: (line: string) => void): Promise<void> {
   const { cluster } = stage;

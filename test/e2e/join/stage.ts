@@ -18,7 +18,10 @@ const FILE_PORT = 8081;
 
 export interface KubernetesNode {
   readonly metadata: { readonly name: string; readonly uid: string; readonly labels: Readonly<Record<string, string>> };
-  readonly spec: { readonly taints?: readonly { readonly key: string; readonly value?: string; readonly effect: string }[] };
+  readonly spec: {
+    readonly unschedulable?: boolean;
+    readonly taints?: readonly { readonly key: string; readonly value?: string; readonly effect: string }[];
+  };
   readonly status: {
     readonly capacity: Readonly<Record<string, string>>;
     readonly conditions: readonly { readonly type: string; readonly status: string; readonly message: string }[];
