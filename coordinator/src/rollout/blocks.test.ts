@@ -6,8 +6,7 @@ import type { FleetMaintenance, FleetNode, ResolvedStrategy } from "./model.ts";
 import { desiredOf, maintenanceOf, nodeOf, NOW_MS, observedOf, rolloutOf } from "./nodes-fixture.ts";
 import { isInChange, isPlanAtWork, isUnavailable, type Standing, standingOf } from "./standing.ts";
 
-const OBSTACLE = { reason: "Revoked", message: "revoked", isUnsent: false };
-const UNSENT = { ...OBSTACLE, isUnsent: true };
+const OBSTACLE = { reason: "Revoked", message: "revoked" };
 
 function judgedAs(standing: Standing, change: Partial<FleetNode> = {}): Judged {
   const node = nodeOf(change);
@@ -18,7 +17,7 @@ function judgedAs(standing: Standing, change: Partial<FleetNode> = {}): Judged {
     wave: 0,
     isInChange: isInChange(node, standing),
     isCounted: isUnavailable(node, standing),
-    isAtWork: isPlanAtWork(node, standing),
+    isAtWork: isPlanAtWork(standing),
   };
 }
 
@@ -44,8 +43,7 @@ describe("the next wave is held back by a node that", () => {
     ["waits for its gates", { is: "gating", deadlineMs: NOW_MS + 1 }, {}, true],
     ["is changing", changing(), {}, true],
     ["is changing, and an obstacle keeps the next plan from it only", changing(), { obstacle: OBSTACLE }, true],
-    ["would be changing, had its plan been sent", changing(), { obstacle: UNSENT }, false],
-    ["is changing by the plan before the one unsent", changing(), { obstacle: UNSENT, observed: observedOf("accepted") }, true],
+    ["would be changing, were its plan sent", changing(), { obstacle: OBSTACLE, observed: observedOf("enforced") }, true],
     ["is behind", { is: "behind" }, {}, true],
     ["is behind, and unhealthy for another reason", { is: "behind" }, { verdict: "unhealthy" }, false],
     ["is behind and unknown", { is: "behind" }, { verdict: "unknown" }, false],

@@ -137,13 +137,29 @@ describe("a rollout, told as a story", () => {
     await transcript("disrupted-cell-rejoin", play);
   });
 
-  it("sends nothing to a node whose agent lacks a step kind", async () => {
+  it("sends nothing to a node whose agent lacks a step kind, and counts it: another agent may come at any moment (I3)", async () => {
     const play = new FleetPlay(["a", "b"]);
     play.decide();
-    play.node("a").obstacle = { reason: "Unsupported", message: "its agent cannot do images", isUnsent: true };
+    play.node("a").obstacle = { reason: "Unsupported", message: "its agent cannot do images" };
     play.say("a's agent says hello: it cannot do images");
+    play.pass(60_000);
+    play.decide();
+    play.node("a").obstacle = undefined;
+    play.say("a's agent is replaced by one that can");
+    play.pass(5_000);
+    play.reports("a", "enforced");
     enforceOneByOne(play);
     await transcript("unsupported", play);
+  });
+
+  it("gives a node whose agent lacks a step kind a revision that it can do", () => {
+    const play = new FleetPlay(["a", "b"]);
+    play.decide();
+    play.node("a").obstacle = { reason: "Unsupported", message: "its agent cannot do images" };
+    play.decide();
+    play.supersede("B");
+    play.node("a").obstacle = undefined;
+    expect(play.decide().flatMap((each) => (each.type === "move" ? [each.name] : []))).toEqual(["a"]);
   });
 
   it("goes on counting a node at work on what it was given when the next revision cannot be made for it", () => {
@@ -152,9 +168,9 @@ describe("a rollout, told as a story", () => {
     const moved = (): string[] =>
       decide(play.rollout, play.fleet(), [], play.nowMs).flatMap((each) => (each.type === "move" ? [each.nodeId] : []));
     play.supersede("B");
-    play.node("a").obstacle = { reason: "PlanNotPossible", message: "its kubelet does not know that key", isUnsent: false };
+    play.node("a").obstacle = { reason: "PlanNotPossible", message: "its kubelet does not know that key" };
     expect(moved()).toEqual([]);
-    play.node("a").obstacle = { reason: "Unsupported", message: "its agent cannot do kubeadm", isUnsent: true };
+    play.node("a").obstacle = { reason: "Unsupported", message: "its agent cannot do kubeadm" };
     play.node("a").observed = { planEpoch: 1, generation: 1, outcome: "accepted", reason: "", message: "", fingerprint: undefined };
     expect(moved()).toEqual([]);
     play.node("a").observed = { planEpoch: 1, generation: 1, outcome: "enforced", reason: "", message: "", fingerprint: undefined };

@@ -84,7 +84,7 @@ function forecastNode({ catalog, fleet }: ForecastParts, member: Member, target:
     labels,
     verdict: observed?.health.verdict ?? "unknown",
     impact: isThere ? undefined : prospects.impact(moveFrom(desired, observed), target, rejoin, observed?.facts),
-    obstacle: isThere ? undefined : prospects.obstacle(observed?.facts, target),
+    obstacle: isThere ? undefined : prospects.made(observed?.facts, target).obstacle,
   };
 }
 

@@ -112,7 +112,7 @@ export class Judgement {
       wave,
       isInChange: isInChange(node, standing),
       isCounted: isUnavailable(node, standing),
-      isAtWork: isPlanAtWork(node, standing),
+      isAtWork: isPlanAtWork(standing),
     };
     this.#restless.push(judged);
     if (judged.isCounted) {

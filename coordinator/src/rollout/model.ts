@@ -72,10 +72,8 @@ export interface FleetNode {
   readonly desired: FleetDesired | undefined;
   /** Undefined: it never reported on a plan. */
   readonly observed: FleetObserved | undefined;
-  /** Why no plan can be sent to it; undefined: nothing known against it. */
-  readonly obstacle:
-    | { readonly reason: string; readonly message: string /** Not even what was decided last is sent to it. */; readonly isUnsent: boolean }
-    | undefined;
+  /** Why it cannot be moved to the revision, or what was decided is not sent to it; undefined: nothing known against it. */
+  readonly obstacle: { readonly reason: string; readonly message: string } | undefined;
   /** Why nothing may be moved there now; what is in change stays so, and stays counted; undefined: calm. */
   readonly disruption: string | undefined;
   /** The most that moving it to the revision can disturb. */

@@ -1,6 +1,6 @@
 /** What moving a node to a set's revision would disturb, or why it cannot be made for it; remembered, because sets are looked at often. */
 import { formatProblem, type Membership } from "@drover/api";
-import { Impact, type Facts } from "@drover/proto";
+import { Impact, type Facts, type StepKind } from "@drover/proto";
 import { compileOnce } from "../dispatch/compile-once.ts";
 import { namedAsBefore } from "../dispatch/desired.ts";
 import { type MoveFrom, type MoveImpact, moveImpact } from "../dispatch/move-impact.ts";
@@ -13,20 +13,29 @@ export type Target = Extract<Resolution, { readonly ok: true }>;
 const MAX_KINDS = 2_000;
 const NOTHING: MoveImpact = { bound: Impact.IMPACT_LIVE, steps: new Map() };
 
+export interface Made {
+  /** Why it cannot be compiled; undefined: it can. */
+  readonly obstacle: string | undefined;
+  /** What an agent must be able to do. */
+  readonly stepKinds: readonly StepKind[];
+}
+
 export class Prospects {
-  readonly #obstacles = new WeakMap<Facts, { readonly revision: string; readonly message: string | undefined }>();
+  readonly #compiled = new WeakMap<Facts, { readonly revision: string; readonly made: Made }>();
   readonly #byKind = new Map<string, MoveImpact>();
   readonly #byNode = new WeakMap<DesiredNode, { readonly key: string; readonly impact: MoveImpact }>();
 
-  /** Why the target cannot be compiled for a node with these facts; undefined: it can. */
-  obstacle(facts: Facts | undefined, { profile, locks, membership, revision }: Target): string | undefined {
-    if (facts === undefined) return undefined;
-    const held = this.#obstacles.get(facts);
-    if (held?.revision === revision) return held.message;
+  /** What the target becomes for a node with these facts. Without facts nothing is known against it. */
+  made(facts: Facts | undefined, { profile, locks, membership, revision }: Target): Made {
+    if (facts === undefined) return { obstacle: undefined, stepKinds: [] };
+    const held = this.#compiled.get(facts);
+    if (held?.revision === revision) return held.made;
     const compiled = compileOnce(profile, locks, facts, membership);
-    const message = compiled.ok ? undefined : compiled.problems.map(formatProblem).join("; ");
-    this.#obstacles.set(facts, { revision, message });
-    return message;
+    const made = compiled.ok
+      ? { obstacle: undefined, stepKinds: [...new Set(compiled.steps.flatMap(({ spec }) => spec?.$case ?? []))] }
+      : { obstacle: compiled.problems.map(formatProblem).join("; "), stepKinds: [] };
+    this.#compiled.set(facts, { revision, made });
+    return made;
   }
 
   /** Nodes that enforce the same revision go the same way: what differs between their plans is only who they are. @param rejoin of its NodeRecord */

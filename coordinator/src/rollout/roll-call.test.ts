@@ -47,7 +47,7 @@ describe("a node is sorted out as", () => {
     ["restless when its gates fail", plans["settled, gates failing"]!, RESTLESS],
     ["done when settled", plans["enforced and settled"]!, DONE],
     ["restless when unhealthy", { verdict: "unhealthy" }, RESTLESS],
-    ["restless behind an obstacle", { obstacle: { reason: "Revoked", message: "", isUnsent: false } }, RESTLESS],
+    ["restless behind an obstacle", { obstacle: { reason: "Revoked", message: "" } }, RESTLESS],
     ["restless in a disrupted cell", { disruption: "rack 1" }, RESTLESS],
     ["restless when it drifts", { drift: { impact: "restart", sinceMs: 0 } }, RESTLESS],
   ])("%s", (_case, change, wanted) => {

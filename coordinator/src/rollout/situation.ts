@@ -15,7 +15,7 @@ import { lackingText } from "../resources/view.ts";
 import { fingerprintOf } from "./fingerprint.ts";
 import { gateOf } from "./gate.ts";
 import type { FleetNode } from "./model.ts";
-import type { Prospects, Target } from "./prospects.ts";
+import type { Made, Prospects, Target } from "./prospects.ts";
 
 export type ClusterEvidence = Pick<Clusters, "kubernetesNodeOf" | "readySinceMs" | "readAtMs"> & Partial<Pick<Clusters, "readSoon">>;
 
@@ -45,7 +45,7 @@ export function fleetNode(parts: SituationParts, member: Member, rollout: Rollou
     verdictReason: observed?.health.reason ?? "NeverSeen",
     desired: desired && fleetDesired(desired, rejoin),
     observed: observed && fleetObserved(desired, observed, name),
-    obstacle: unsupported(desired, stepKinds(nodeId)) ?? impossible(isThere ? undefined : prospects.obstacle(observed?.facts, target)),
+    obstacle: obstacleOf(isThere ? desired : prospects.made(observed?.facts, target), stepKinds(nodeId)),
     disruption: disruption && disruptionText(disruption),
     impact: impactName(prospects.impact(moveFrom(desired, observed), target, rejoin, observed?.facts).bound),
     drift: driftOf(desired, observed),
@@ -105,13 +105,13 @@ function fleetObserved(desired: DesiredNode | undefined, observed: ObservedNode,
   };
 }
 
-function unsupported(desired: DesiredNode | undefined, kinds: readonly string[] | undefined): FleetNode["obstacle"] {
-  const lacking = desired === undefined || kinds === undefined ? [] : lackingKinds(desired, kinds);
-  return lacking.length === 0 ? undefined : { reason: "Unsupported", message: lackingText(lacking), isUnsent: true };
-}
-
-function impossible(message: string | undefined): FleetNode["obstacle"] {
-  return message === undefined ? undefined : { reason: "PlanNotPossible", message, isUnsent: false };
+/** @param next what it would be given, or was given; @param kinds that its agent can do; undefined: it has not said yet */
+function obstacleOf(next: DesiredNode | Made, kinds: readonly string[] | undefined): FleetNode["obstacle"] {
+  const isGiven = "plan" in next;
+  if (!isGiven && next.obstacle !== undefined) return { reason: "PlanNotPossible", message: next.obstacle };
+  if (kinds === undefined) return undefined;
+  const lacking = isGiven ? lackingKinds(next, kinds) : next.stepKinds.filter((kind) => !kinds.includes(kind));
+  return lacking.length === 0 ? undefined : { reason: "Unsupported", message: lackingText(lacking) };
 }
 
 /** Open drift, of any impact. */

@@ -104,7 +104,7 @@ describe("I3: a node counts", () => {
   const counts = (plan: string, circumstance = "calm", soakMs = 0): string => {
     const node = nodeOf({ ...plans[plan], ...circumstances[circumstance] });
     const of = standingOf(node, rolloutOf(), soakMs, NOW_MS);
-    const words = [isPlanAtWork(node, of) && "at work", isInChange(node, of) && "in change", isUnavailable(node, of) && "unavailable"];
+    const words = [isPlanAtWork(of) && "at work", isInChange(node, of) && "in change", isUnavailable(node, of) && "unavailable"];
     return words.filter((word) => word !== false).join(", ");
   };
   const ALL = "at work, in change, unavailable";
@@ -120,6 +120,7 @@ describe("I3: a node counts", () => {
     ["never decided", "under repair", "in change, unavailable"],
     ["sent", "calm", ALL],
     ["sent", "obstacle", ALL],
+    ["sent", "unsent", ALL],
     ["accepted", "unsent", ALL],
     ["failed", "calm", ALL],
     ["failed", "unsent", ALL],

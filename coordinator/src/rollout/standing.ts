@@ -106,23 +106,20 @@ export function isBeyond(observed: FleetObserved, desired: FleetDesired): boolea
 
 /** I3: whoever brought it there. */
 export function isInChange(node: FleetNode, standing: Standing): boolean {
-  return isPlanAtWork(node, standing) || isHeld(node);
+  return isPlanAtWork(standing) || isHeld(node);
 }
 
 export function isUnavailable(node: FleetNode, standing: Standing): boolean {
   return node.verdict !== "healthy" || standing.is === "failed" || isInChange(node, standing);
 }
 
-/** The agent tries a failed generation again on its own: it is in change until it is enforced or undone. */
-export function isPlanAtWork(node: FleetNode, standing: Standing): boolean {
-  if (standing.is === "changing") return mayBeAtWork(node);
-  if (standing.is === "failed") return standing.isRetried && mayBeAtWork(node);
-  return standing.is === "soaking" || standing.is === "gating";
-}
-
-/** A plan that is not sent changes nothing; the one before it may still be at work. */
-function mayBeAtWork({ obstacle, observed }: FleetNode): boolean {
-  return obstacle?.isUnsent !== true || observed?.outcome === "accepted" || observed?.outcome === "failed";
+/**
+ * The agent tries a failed generation again on its own: it is in change until it is enforced or undone. So is a node that its plan is not sent to, as its agent
+ * lacks what it takes: another agent may come at any moment, to many nodes at once.
+ */
+export function isPlanAtWork(standing: Standing): boolean {
+  if (standing.is === "failed") return standing.isRetried;
+  return standing.is === "changing" || standing.is === "soaking" || standing.is === "gating";
 }
 
 /** A rollout's drain that timed out has let the node back already, so that others may go first; what operators and repairs hold is theirs to end. */

@@ -27,11 +27,9 @@ function isBeyond({ desired, observed }: FleetNode): boolean {
 
 /** What was decided for it last was begun or may begin at any moment, and has not come to its end. */
 export function isAtWork(node: FleetNode): boolean {
-  const { desired, observed, obstacle } = node;
+  const { desired, observed } = node;
   if (desired === undefined || isBeyond(node)) return false;
-  if (hasActed(node) && (observed?.outcome === "enforced" || observed?.outcome === "rejected" || observed?.outcome === "refused"))
-    return false;
-  return obstacle?.isUnsent !== true || observed?.outcome === "accepted" || observed?.outcome === "failed";
+  return !(hasActed(node) && (observed?.outcome === "enforced" || observed?.outcome === "rejected" || observed?.outcome === "refused"));
 }
 
 export function isOurs({ desired }: FleetNode, input: RolloutInput): boolean {

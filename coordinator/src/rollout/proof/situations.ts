@@ -85,8 +85,8 @@ const nodeParts = fc.record({
   obstacle: often<FleetNode["obstacle"]>(
     undefined,
     9,
-    { reason: "Unsupported", message: "its agent cannot do images", isUnsent: true },
-    { reason: "PlanNotPossible", message: "its kubelet does not know that key", isUnsent: false },
+    { reason: "Unsupported", message: "its agent cannot do images" },
+    { reason: "PlanNotPossible", message: "its kubelet does not know that key" },
   ),
   disruption: often<string | undefined>(undefined, 7, "zone z1 is disrupted"),
   impact: fc.constantFrom<FleetNode["impact"][]>("none", "live", "live", "restart", "drain", "reboot"),

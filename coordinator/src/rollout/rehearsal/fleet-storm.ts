@@ -196,10 +196,7 @@ class Tempest {
       ["is in a calm cell", () => Object.assign(machine, { disruption: undefined })],
       ["hangs when drained", () => Object.assign(machine, { isDrainStuck: true })],
       ["can be drained", () => Object.assign(machine, { isDrainStuck: false })],
-      [
-        "cannot have its plan made",
-        () => Object.assign(machine, { obstacle: { reason: "PlanNotPossible", message: "no such key", isUnsent: false } }),
-      ],
+      ["cannot have its plan made", () => Object.assign(machine, { obstacle: { reason: "PlanNotPossible", message: "no such key" } })],
       ["can have its plan made", () => Object.assign(machine, { obstacle: undefined })],
       ["drifts", () => Object.assign(machine, { drift: { impact: "restart", sinceMs: this.#world.nowMs } })],
       ["fails its gate", () => Object.assign(machine, { gate: { state: this.#pick(["pending", "failed"]), message: "probe" } })],

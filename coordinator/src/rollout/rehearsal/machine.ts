@@ -61,7 +61,7 @@ export class Machine {
 
   /** I2: only what is newer than what it holds is taken. */
   deliver(pair: Pair, nowMs: number): boolean {
-    if (!this.isUp || this.obstacle?.isUnsent === true || !isNewer(pair, this.held)) return false;
+    if (!this.isUp || this.obstacle?.reason === "Unsupported" || !isNewer(pair, this.held)) return false;
     this.held = pair;
     this.state = "working";
     this.startedAtMs = nowMs;

@@ -15,7 +15,7 @@ export function isTrulyInChange(machine: Machine, store: Reader): boolean {
   const isTakenOut = maintenance !== undefined && (maintenance.owner !== "Rollout" || maintenance.phase !== "timedOut");
   if (isTakenOut || machine.isAtWork) return true;
   const desired = store.get(desiredKey(machine.nodeId))?.value as FleetDesired | undefined;
-  return desired !== undefined && machine.obstacle?.isUnsent !== true && !hasToldItsEnd(machine, desired);
+  return desired !== undefined && !hasToldItsEnd(machine, desired);
 }
 
 function hasToldItsEnd({ observed }: Machine, { planEpoch, generation }: FleetDesired): boolean {
