@@ -197,6 +197,10 @@ class Tempest {
       ["hangs when drained", () => Object.assign(machine, { isDrainStuck: true })],
       ["can be drained", () => Object.assign(machine, { isDrainStuck: false })],
       ["cannot have its plan made", () => Object.assign(machine, { obstacle: { reason: "PlanNotPossible", message: "no such key" } })],
+      [
+        "has an agent that lacks a step kind",
+        () => Object.assign(machine, { obstacle: { reason: "Unsupported", message: "it cannot do images" } }),
+      ],
       ["can have its plan made", () => Object.assign(machine, { obstacle: undefined })],
       ["drifts", () => Object.assign(machine, { drift: { impact: "restart", sinceMs: this.#world.nowMs } })],
       ["fails its gate", () => Object.assign(machine, { gate: { state: this.#pick(["pending", "failed"]), message: "probe" } })],
