@@ -142,7 +142,7 @@ export class Places {
     const others = this.#input.nodes.filter(
       (other) => other.set !== undefined && other.set !== set.name && other.cluster === set.cluster && this.#isUnavailable(other),
     );
-    const elsewhere = others.map(({ name, labels }) => ({ name, labels }));
+    const elsewhere = others.map((other) => ({ name: other.name, labels: other.labels, isInChange: this.#isInChange(other) }));
     // Values that only others have are to be known before they are counted.
     for (const { labels } of elsewhere) topology.placeOf(labels);
     const budget = new Budget(set.strategy, topology, elsewhere);

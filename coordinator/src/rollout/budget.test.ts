@@ -8,7 +8,11 @@ const LIMITS: Limits = { maxUnavailable: 3, budgets: [{ topologyKey: "zone", atO
 function budgetOf(limits: Limits, members: readonly Labels[], elsewhere: readonly Labels[] = []): { budget: Budget; topology: Topology } {
   const topology = new Topology(limits);
   for (const labels of members) topology.add(labels);
-  const others = elsewhere.map((labels, index) => ({ name: `other${index}`, labels }));
+  const others = elsewhere.map(({ isBroken, ...labels }, index) => ({
+    name: `other${index}`,
+    labels: labels as Labels,
+    isInChange: isBroken === undefined,
+  }));
   return { budget: new Budget(limits, topology, others), topology };
 }
 
@@ -109,6 +113,18 @@ describe("I3: a budget", () => {
       undefined,
     ]);
     expect(budget.explain(place("db"), false, "Exclusive", "")).toBe("role web is in change, and only one role may be");
+  });
+
+  it("lets one that is counted move although one of another set broke for good in the same values, and one that is available not", () => {
+    const broken = { zone: "1", role: "db", isBroken: "yes" };
+    const { budget, topology } = budgetOf(
+      { ...LIMITS, budgets: [{ topologyKey: "zone", atOnce: () => 1 }] },
+      [{ zone: "1", role: "web" }],
+      [broken],
+    );
+    const place = topology.placeOf({ zone: "1", role: "web" });
+    budget.count(place, false);
+    expect([budget.refusal(place, true), budget.refusal(place, false)]).toEqual([undefined, "TopologyBudgetSpent"]);
   });
 
   it("keeps everybody with the exclusive key out while two other sets hold two of its values, and names the first by name", () => {

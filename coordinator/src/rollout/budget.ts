@@ -99,7 +99,7 @@ export class Budget {
   readonly #limits: Limits;
   readonly #topology: Topology;
   readonly #tallies: readonly Tally[];
-  /** By value of the exclusive key: in change here, or away in another set. */
+  /** By value of the exclusive key: in change, here or in another set. */
   readonly #exclusive: Int32Array;
   #exclusiveValues = 0;
   unavailable = 0;
@@ -109,16 +109,16 @@ export class Budget {
   constructor(limits: Limits, topology: Topology, elsewhere: readonly Elsewhere[]) {
     this.#limits = limits;
     this.#topology = topology;
-    const others = elsewhere.map(({ labels }) => topology.placeOf(labels));
+    const others = elsewhere.map(({ labels, isInChange }) => ({ place: topology.placeOf(labels), isInChange }));
     this.#tallies = limits.budgets.map(({ atOnce }, key) => {
       const values = topology.count(key);
       const allowed = Int32Array.from({ length: values }, (_, value) => atOnce(topology.size(key, value)));
       return { unavailable: new Int32Array(values), changing: new Int32Array(values), limits: allowed };
     });
     this.#exclusive = new Int32Array(limits.exclusive === undefined ? 0 : topology.count(limits.budgets.length));
-    for (const place of others) {
-      this.#countByKey(place, true, true);
-      this.#occupy(place);
+    for (const { place, isInChange } of others) {
+      this.#countByKey(place, true, isInChange);
+      if (isInChange) this.#occupy(place);
     }
   }
 

@@ -221,7 +221,7 @@ describe("I3: limits", () => {
 
   it("keep two values of the exclusive key apart, other sets included", () => {
     const play = labelled({ a: { zone: "1" }, b: { zone: "2" }, c: {} }, { maxUnavailable: 3, exclusive: "zone" });
-    play.elsewhere = [{ name: "other", labels: { zone: "2" } }];
+    play.elsewhere = [{ name: "other", labels: { zone: "2" }, isInChange: true }];
     const decisions = play.decide();
     expect(begun(decisions)).toEqual(["move b", "move c"]);
     expect(reasons(decisions)).toEqual({ a: "Exclusive" });

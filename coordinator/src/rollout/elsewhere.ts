@@ -4,7 +4,7 @@ import type { FleetView } from "../fleet/fleet.ts";
 import type { Catalog } from "../resources/catalog.ts";
 import type { Membership } from "../resources/membership.ts";
 import type { Elsewhere, ResolvedStrategy } from "./model.ts";
-import { isEnforced } from "./situation.ts";
+import { type Neighbour, neighbourStanding } from "./standing.ts";
 
 export interface ElsewhereParts {
   readonly catalog: Catalog;
@@ -28,20 +28,26 @@ export function elsewhere(parts: ElsewhereParts, set: NodeSet, strategy: Resolve
   for (const { value: other } of catalog.objects("NodeSet").values()) {
     if (other.metadata.name === set.metadata.name || clusterScope(other) !== clusterScope(set)) continue;
     const rollout = rolloutOf(other.metadata.name);
+    const running = rollout && {
+      name: rollout.metadata.name,
+      soakMs: parseDurationMs(rollout.spec.strategy.soak),
+      progressDeadlineMs: parseDurationMs(rollout.spec.strategy.progressDeadline),
+    };
     for (const { nodeId, name, labels } of membership.membersOf.get(other.metadata.name) ?? []) {
-      if (isCounted(parts, nodeId, rollout, nowMs)) found.push({ name, labels });
+      const standing = neighbourStanding(neighbourOf(parts, nodeId), running, nowMs);
+      if (standing !== "available") found.push({ name, labels, isInChange: standing === "inChange" });
     }
   }
   return found.length === 0 ? NOBODY : found;
 }
 
-function isCounted({ catalog, fleet }: ElsewhereParts, nodeId: string, rollout: Rollout | undefined, nowMs: number): boolean {
+function neighbourOf({ catalog, fleet }: ElsewhereParts, nodeId: string): Neighbour {
   const observed = fleet.node(nodeId);
-  if (observed?.health.verdict !== "healthy" || catalog.maintenances.has(nodeId)) return true;
-  const desired = catalog.desired.get(nodeId)?.value;
-  if (desired === undefined) return false;
-  if (!isEnforced(desired, observed)) return true;
-  // What a superseded rollout did is proved and soaks no more.
-  if (rollout === undefined || desired.rollout !== rollout.metadata.name) return false;
-  return desired.enforcedAtMs === undefined || nowMs < desired.enforcedAtMs + parseDurationMs(rollout.spec.strategy.soak);
+  const maintenance = catalog.maintenances.get(nodeId)?.value;
+  return {
+    verdict: observed?.health.verdict,
+    maintenance: maintenance && { owner: maintenance.owner.kind, phase: maintenance.phase },
+    desired: catalog.desired.get(nodeId)?.value,
+    observed: observed && { planEpoch: observed.planEpoch, generation: observed.observedGeneration, outcome: observed.outcome },
+  };
 }

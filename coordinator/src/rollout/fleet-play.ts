@@ -4,7 +4,7 @@
  */
 import { decide } from "./decide.ts";
 import type { Decision, Elsewhere, FleetMaintenance, FleetNode, FleetObserved, Labels, ResolvedStrategy, RolloutInput } from "./model.ts";
-import { isUnavailable, standingOf } from "./standing.ts";
+import { isInChange, isUnavailable, standingOf } from "./standing.ts";
 
 export type PlayedNode = { -readonly [Field in keyof FleetNode]: FleetNode[Field] };
 
@@ -209,9 +209,10 @@ export class FleetPlay {
 
   /** Nodes that are in change or unavailable: what other sets count besides their own. */
   away(): readonly Elsewhere[] {
-    return this.fleet()
-      .filter((node) => isUnavailable(node, standingOf(node, this.rollout, this.rollout.strategy.soakMs, this.nowMs)))
-      .map(({ name, labels }) => ({ name, labels }));
+    return this.fleet().flatMap((node) => {
+      const standing = standingOf(node, this.rollout, this.rollout.strategy.soakMs, this.nowMs);
+      return isUnavailable(node, standing) ? [{ name: node.name, labels: node.labels, isInChange: isInChange(node, standing) }] : [];
+    });
   }
 
   /** Decides, does it, and tells what is new. */

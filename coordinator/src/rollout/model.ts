@@ -121,10 +121,12 @@ export interface FleetMaintenance {
   readonly revisitAtMs: number | undefined;
 }
 
-/** A node of another set of the same cluster that is in change or unavailable: budgets per topology key, and exclusive, count it too. */
+/** A node of another set of the same cluster that is in change or unavailable: budgets per topology key count it too, and exclusive when it is in change. */
 export interface Elsewhere {
   readonly name: string;
   readonly labels: Labels;
+  /** Not only unavailable: as of the set's own, one that broke keeps no other broken one from being mended, or two sets would wait for each other for good. */
+  readonly isInChange: boolean;
 }
 
 export type Decision =

@@ -1,7 +1,18 @@
 import { describe, expect, it } from "vitest";
-import type { FleetNode, RolloutInput } from "./model.ts";
+import type { FleetNode, FleetObserved, RolloutInput } from "./model.ts";
 import { circumstances, DECIDED_MS, desiredOf, nodeOf, NOW_MS, observedOf, plans, rolloutOf } from "./nodes-fixture.ts";
-import { hasActed, isBeyond, isInChange, isPlanAtWork, isUnavailable, seconds, type Standing, standingOf } from "./standing.ts";
+import {
+  hasActed,
+  isBeyond,
+  isInChange,
+  isPlanAtWork,
+  isUnavailable,
+  type Neighbour,
+  neighbourStanding,
+  seconds,
+  type Standing,
+  standingOf,
+} from "./standing.ts";
 
 const LEFT_MS = 500_000;
 
@@ -159,4 +170,35 @@ describe("what the machine did", () => {
 
 it("seconds are whole, never too few, never negative", () => {
   expect([0, 1, 1_000, 1_001, -5].map(seconds)).toEqual(["0 s", "1 s", "1 s", "2 s", "0 s"]);
+});
+
+describe("I3: a node of another set", () => {
+  const decided = { planEpoch: 1, generation: 2, rollout: "db-1", decidedAtMs: DECIDED_MS };
+  const rollout = { name: "db-1", soakMs: 5_000, progressDeadlineMs: 10_000 };
+  const told = (outcome: FleetObserved["outcome"], generation = 2) => ({ planEpoch: 1, generation, outcome });
+
+  it.each<[string, Partial<Neighbour>, number, string]>([
+    ["with nothing decided", {}, 0, "available"],
+    ["with nothing decided and ill", { verdict: "unhealthy" }, 0, "unavailable"],
+    ["never heard", { verdict: undefined }, 0, "unavailable"],
+    ["drained", { maintenance: { owner: "Rollout", phase: "drained" } }, 0, "inChange"],
+    ["whose rollout's drain timed out", { maintenance: { owner: "Rollout", phase: "timedOut" } }, 0, "available"],
+    ["whose operator's drain timed out", { maintenance: { owner: "Operator", phase: "timedOut" } }, 0, "inChange"],
+    ["decided and not heard", { desired: decided, observed: undefined }, 0, "inChange"],
+    ["that accepted", { desired: decided, observed: told("accepted") }, 0, "inChange"],
+    ["that tries a failed plan again", { desired: decided, observed: told("failed"), verdict: "unhealthy" }, 0, "inChange"],
+    ["that rejected", { desired: decided, observed: told("rejected") }, 0, "unavailable"],
+    ["that refused", { desired: decided, observed: told("refused") }, 0, "unavailable"],
+    ["that rejected the plan before", { desired: decided, observed: told("rejected", 1) }, 0, "inChange"],
+    ["that enforces the plan before", { desired: decided, observed: told("enforced", 1) }, 0, "inChange"],
+    ["that enforces what an old backup forgot", { desired: decided, observed: told("enforced", 3) }, 0, "available"],
+    ["enforced, not proved", { desired: decided, observed: told("enforced") }, 9_999, "inChange"],
+    ["enforced, not proved by its deadline", { desired: decided, observed: told("enforced") }, 10_000, "unavailable"],
+    ["that soaks", { desired: { ...decided, enforcedAtMs: DECIDED_MS }, observed: told("enforced") }, 4_999, "inChange"],
+    ["that soaked", { desired: { ...decided, enforcedAtMs: DECIDED_MS }, observed: told("enforced") }, 5_000, "available"],
+    ["enforced for an earlier rollout", { desired: { ...decided, rollout: "db-0" }, observed: told("enforced") }, 0, "available"],
+  ])("%s", (_, change, afterMs, expected) => {
+    const node: Neighbour = { verdict: "healthy", maintenance: undefined, desired: undefined, observed: undefined, ...change };
+    expect(neighbourStanding(node, rollout, DECIDED_MS + afterMs)).toBe(expected);
+  });
 });

@@ -1,5 +1,5 @@
 /** How one node stands to a rollout, and what of it counts as in change or unavailable: by itself, without regard to any other node. Pure. */
-import type { FleetDesired, FleetNode, FleetObserved, RolloutInput } from "./model.ts";
+import type { FleetDesired, FleetMaintenance, FleetNode, FleetObserved, RolloutInput } from "./model.ts";
 
 export type Standing =
   | { readonly is: "updated"; readonly isSettled: boolean }
@@ -99,14 +99,16 @@ export function hasActed({ desired, observed }: FleetNode): boolean {
   return desired !== undefined && observed?.planEpoch === desired.planEpoch && observed.generation === desired.generation;
 }
 
-export function isBeyond(observed: FleetObserved, desired: FleetDesired): boolean {
+type Told = Pick<FleetDesired, "planEpoch" | "generation">;
+
+export function isBeyond(observed: Told, desired: Told): boolean {
   if (observed.planEpoch !== desired.planEpoch) return observed.planEpoch > desired.planEpoch;
   return observed.generation > desired.generation;
 }
 
 /** I3: whoever brought it there. */
 export function isInChange(node: FleetNode, standing: Standing): boolean {
-  return isPlanAtWork(standing) || isHeld(node);
+  return isPlanAtWork(standing) || isHeld(node.maintenance);
 }
 
 export function isUnavailable(node: FleetNode, standing: Standing): boolean {
@@ -123,8 +125,39 @@ export function isPlanAtWork(standing: Standing): boolean {
 }
 
 /** A rollout's drain that timed out has let the node back already, so that others may go first; what operators and repairs hold is theirs to end. */
-function isHeld({ maintenance }: FleetNode): boolean {
+function isHeld(maintenance: Pick<FleetMaintenance, "owner" | "phase"> | undefined): boolean {
   return maintenance !== undefined && (maintenance.owner !== "Rollout" || maintenance.phase !== "timedOut");
+}
+
+/** A node of another set, as budgets of topology keys see it: no evidence of gates, so what has not been proved by its progress deadline is unavailable and no more. */
+export interface Neighbour {
+  readonly verdict: FleetNode["verdict"] | undefined;
+  readonly maintenance: Pick<FleetMaintenance, "owner" | "phase"> | undefined;
+  readonly desired:
+    | (Pick<FleetDesired, "planEpoch" | "generation" | "rollout" | "decidedAtMs"> & { readonly enforcedAtMs?: number | undefined })
+    | undefined;
+  readonly observed: Pick<FleetObserved, "planEpoch" | "generation" | "outcome"> | undefined;
+}
+
+/** @param rollout that its set has now */
+export function neighbourStanding(
+  node: Neighbour,
+  rollout: { readonly name: string; readonly soakMs: number; readonly progressDeadlineMs: number } | undefined,
+  now: number,
+): "available" | "unavailable" | "inChange" {
+  const { desired, observed, verdict } = node;
+  if (isHeld(node.maintenance)) return "inChange";
+  const otherwise = verdict === "healthy" ? "available" : "unavailable";
+  if (desired === undefined) return otherwise;
+  if (observed === undefined) return "inChange";
+  const isCurrent = observed.planEpoch === desired.planEpoch && observed.generation === desired.generation;
+  if (observed.outcome === "enforced" && !isCurrent && isBeyond(observed, desired)) return otherwise;
+  if (isCurrent && (observed.outcome === "rejected" || observed.outcome === "refused")) return "unavailable";
+  if (!isCurrent || observed.outcome !== "enforced") return "inChange";
+  // What a superseded rollout did is proved and soaks no more.
+  if (desired.rollout !== rollout?.name) return otherwise;
+  if (desired.enforcedAtMs === undefined) return now < desired.decidedAtMs + rollout.progressDeadlineMs ? "inChange" : "unavailable";
+  return now < desired.enforcedAtMs + rollout.soakMs ? "inChange" : otherwise;
 }
 
 export function seconds(ms: number): string {

@@ -1,22 +1,29 @@
 /** I3: how many nodes may be in change or away at once, of the set, of each value of each key, and of the exclusive key. */
-import type { FleetNode } from "../model.ts";
+import type { Elsewhere, FleetNode } from "../model.ts";
 import type { Call, Law } from "./law.ts";
 import { impactRank, isInChange, isUnavailable } from "./reading.ts";
 
 /**
  * How a limit over `nodes` is broken by what was begun, if it is. Whoever was in change stays counted; whoever joins needs room among those in change,
  * and one that was there for its workloads until now needs room among all that are away.
- * @param besides counted too: away in other sets
+ * @param others counted too: in change or away in other sets
  */
-function overLimit({ input, now, begun }: Call, nodes: readonly FleetNode[], limit: number, besides: number): string | undefined {
+function overLimit(
+  { input, now, begun }: Call,
+  nodes: readonly FleetNode[],
+  limit: number,
+  others: readonly Elsewhere[],
+): string | undefined {
+  const besides = others.length;
+  const changingElsewhere = others.filter((other) => other.isInChange).length;
   const own = new Set(nodes);
   const starting = begun.filter((node) => own.has(node));
   const changing = nodes.filter((node) => isInChange(node, input, now));
   const joining = starting.filter((node) => !isInChange(node, input, now));
   if (joining.length === 0) return undefined;
-  const inChange = changing.length + joining.length + besides;
+  const inChange = changing.length + joining.length + changingElsewhere;
   if (inChange > limit)
-    return `${namesOf(joining)} join ${namesOf(changing)} and ${besides} elsewhere: ${inChange} in change, ${limit} allowed`;
+    return `${namesOf(joining)} join ${namesOf(changing)} and ${changingElsewhere} elsewhere: ${inChange} in change, ${limit} allowed`;
   const away = nodes.filter((node) => isUnavailable(node, input, now));
   const taken = joining.filter((node) => !isUnavailable(node, input, now));
   if (taken.length === 0) return undefined;
@@ -37,8 +44,8 @@ function overBudget(call: Call, index: 0 | 1): string | undefined {
   const values = new Set(call.fleet.flatMap(({ labels }) => labels[topologyKey] ?? []));
   for (const value of values) {
     const nodes = call.fleet.filter(({ labels }) => labels[topologyKey] === value);
-    const besides = call.elsewhere.filter(({ labels }) => labels[topologyKey] === value).length;
-    const words = overLimit(call, nodes, atOnce(nodes.length), besides);
+    const others = call.elsewhere.filter(({ labels }) => labels[topologyKey] === value);
+    const words = overLimit(call, nodes, atOnce(nodes.length), others);
     if (words !== undefined) return `${topologyKey} ${value}: ${words}`;
   }
   return undefined;
@@ -47,7 +54,7 @@ function overBudget(call: Call, index: 0 | 1): string | undefined {
 export const limitLaws: readonly Law[] = [
   {
     name: "I3: never more in change, nor more away for our sake, than maxUnavailable",
-    broken: (call) => overLimit(call, call.fleet, call.input.strategy.maxUnavailable, 0),
+    broken: (call) => overLimit(call, call.fleet, call.input.strategy.maxUnavailable, []),
   },
   {
     name: "I3: never more in change or away than the first budget allows, in any value of its key, other sets included",
@@ -64,9 +71,10 @@ export const limitLaws: readonly Law[] = [
       if (key === undefined) return undefined;
       const starting = new Set(begun);
       const joining = begun.filter((node) => !isInChange(node, input, now) && node.labels[key] !== undefined);
-      const held = [...fleet.filter((node) => starting.has(node) || isInChange(node, input, now)), ...elsewhere].filter(
-        ({ labels }) => labels[key] !== undefined,
-      );
+      const held = [
+        ...fleet.filter((node) => starting.has(node) || isInChange(node, input, now)),
+        ...elsewhere.filter((other) => other.isInChange),
+      ].filter(({ labels }) => labels[key] !== undefined);
       for (const node of joining) {
         const other = held.find(({ labels }) => labels[key] !== node.labels[key]);
         if (other !== undefined) return `${node.name} (${node.labels[key]}) begins beside ${other.name} (${other.labels[key]})`;

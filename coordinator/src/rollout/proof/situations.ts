@@ -241,7 +241,7 @@ export const drawn: fc.Arbitrary<Drawn> = fc
       fc.array(nodeParts, { minLength: size, maxLength: size }),
       strategies(size),
       inputParts,
-      fc.array(fc.tuple(fc.constantFrom(...ZONES), fc.constantFrom(...RACKS)), { maxLength: 2 }),
+      fc.array(fc.tuple(fc.constantFrom(...ZONES), fc.constantFrom(...RACKS), fc.boolean()), { maxLength: 2 }),
     ),
   )
   .map(([parts, strategy, given, others]) => {
@@ -262,7 +262,11 @@ export const drawn: fc.Arbitrary<Drawn> = fc
       ),
       knownFingerprints: new Set(given.knownFingerprints),
     };
-    const elsewhere = others.map(([zone, rack], index) => ({ name: `other-${index}`, labels: labelsOf(zone, rack, "") }));
+    const elsewhere = others.map(([zone, rack, isInChange], index) => ({
+      name: `other-${index}`,
+      labels: labelsOf(zone, rack, ""),
+      isInChange,
+    }));
     const situation = { input, fleet: parts.map(nodeOf), elsewhere, now: NOW_MS };
     return { situation, approvedWaves: given.approvedWaves, isApprovalRight: given.approval === "right" };
   });

@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { decide } from "../decide.ts";
 import type { Decision, Elsewhere, FleetDesired, FleetMaintenance, FleetNode, Progress, RolloutInput } from "../model.ts";
+import { neighbourStanding } from "../standing.ts";
 import type { Machine } from "./machine.ts";
 import type { Contents, RehearsalStore, Write } from "./store.ts";
 
@@ -146,19 +147,11 @@ function elsewhereOf({ contents, nodes }: View, set: string, nowMs: number): rea
   return [...nodes].flatMap(([other, members]) => {
     if (other === set) return [];
     const rollout = rolloutOf(contents, other);
-    return members.filter((node) => isAway(node, rollout, nowMs)).map(({ name, labels }) => ({ name, labels }));
+    return members.flatMap((node): Elsewhere[] => {
+      const standing = neighbourStanding(node, rollout && { name: rollout.name, ...rollout.strategy }, nowMs);
+      return standing === "available" ? [] : [{ name: node.name, labels: node.labels, isInChange: standing === "inChange" }];
+    });
   });
-}
-
-function isAway({ verdict, maintenance, desired, observed }: FleetNode, rollout: RolloutRecord | undefined, nowMs: number): boolean {
-  if (verdict !== "healthy" || maintenance !== undefined) return true;
-  if (desired === undefined) return false;
-  const isEnforced =
-    observed?.generation === desired.generation && observed.planEpoch === desired.planEpoch && observed.outcome === "enforced";
-  if (!isEnforced) return true;
-  // What a superseded rollout did is proved and soaks no more.
-  if (desired.rollout !== rollout?.name) return false;
-  return desired.enforcedAtMs === undefined || desired.enforcedAtMs + rollout.strategy.soakMs > nowMs;
 }
 
 function written(contents: Contents, key: string, value: unknown): Write {

@@ -284,11 +284,6 @@ class Tempest {
     for (const set of this.#sets) {
       this.#rollOut(set);
       world.speak({ promotedWave: 9, opening: () => ({ isOpen: true, closesAtMs: undefined }) }, set);
-      // Nodes that plans broke in two sets can hold shared keys against each other for good (I3 before progress): a person has to loosen them.
-      const { strategy } = world.rollout(set)!;
-      const isShared = this.#sets.length > 1;
-      if (isShared)
-        world.speak({ strategy: { ...strategy, digest: `${strategy.digest}-loosened`, budgets: [], exclusive: undefined } }, set);
     }
     for (let round = 0; round < CALM_ROUNDS && !this.#isAllDone(); round += 1) {
       world.nowMs += 5_000;
