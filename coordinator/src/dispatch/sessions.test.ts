@@ -38,7 +38,7 @@ it.each([
 
 it.each([
   ["what is still desired is confirmed", { planEpoch: 1, generation: 4 }, true, ["welcome", "confirmPlan"]],
-  ["not what its rollout has aborted", { planEpoch: 1, generation: 4 }, false, ["welcome"]],
+  ["what its rollout has aborted is cancelled", { planEpoch: 1, generation: 4 }, false, ["welcome", "cancelPlan"]],
   ["not what something newer has replaced", { planEpoch: 1, generation: 5 }, true, ["welcome"]],
   ["not a generation of another epoch", { planEpoch: 2, generation: 4 }, true, ["welcome"]],
 ])("I4: %s", async (_what, wanted, may, expected) => {

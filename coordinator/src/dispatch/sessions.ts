@@ -349,16 +349,14 @@ export class Sessions {
     }
   }
 
-  /** I4: a node that gets no answer asks again, and undoes what it did at its deadline. */
+  /** I4: what was aborted is undone at once. A node that gets no answer asks again, and undoes what it did at its deadline. */
   #confirm(session: Session, { planEpoch, generation }: ConfirmRequest): void {
     const { desired, mayConfirm, log } = this.#parts;
     const wanted = desired(session.nodeId);
     const isDesired = wanted !== undefined && wanted.planEpoch === planEpoch && wanted.generation === generation;
-    if (isDesired && mayConfirm?.(session.nodeId, wanted) !== false) {
-      session.send({ $case: "confirmPlan", value: { planEpoch, generation } });
-      return;
-    }
-    log.warn({ node: session.nodeId, planEpoch, generation, isDesired }, "not confirmed: the node is to undo it");
+    const mayStay = isDesired && mayConfirm?.(session.nodeId, wanted) !== false;
+    if (isDesired) session.send({ $case: mayStay ? "confirmPlan" : "cancelPlan", value: { planEpoch, generation } });
+    if (!mayStay) log.warn({ node: session.nodeId, planEpoch, generation, isDesired }, "not confirmed: the node is to undo it");
   }
 
   async #giveJoinCredential(session: Session, request: JoinCredentialRequest): Promise<void> {

@@ -131,7 +131,7 @@ export interface PlanAnswer {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** Stop after the running step; what was done stays and is reported. */
+/** Stop after the running step. What was tried and is not confirmed yet is undone at once; what was done before stays and is reported. */
 export interface CancelPlan {
   planEpoch: number;
   generation: number;
