@@ -53,6 +53,7 @@ const SERVER_HEADROOM = 4;
 const NO_STORAGE_MS = 10_000;
 const LOOKS_PER_PRUNE = 20;
 const START_DEADLINE_MS = 30_000;
+const LOOKS_AT_LEAST = 3;
 const ADOPT_DEADLINE_MS = 5_000;
 const STOP_GRACE_MS = 10_000;
 const REVOKE_DEADLINE_MS = 5_000;
@@ -137,7 +138,8 @@ export class EmbeddedNats implements NatsCredentialIssuer {
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#options;
     const backoff = exponentialBackoff(this.#options.random, { baseMs: 200, maxMs: 10_000 });
-    await this.ensureRunning();
+    // Whoever waited for it before has looked: to look again while the loop is busy with a start would only find it slow.
+    if (this.pid === undefined) await this.ensureRunning();
     for (let looks = 0; !signal.aborted; looks++) {
       await sleep(clock, WATCH_MS, signal).catch(() => undefined);
       if (looks % LOOKS_PER_PRUNE === 0) pruneLogs(this.#options.dataDir);
@@ -190,7 +192,7 @@ export class EmbeddedNats implements NatsCredentialIssuer {
       if (record.fingerprint === this.#fingerprint() && isWhole && (await this.#serves(record, ADOPT_DEADLINE_MS))) {
         this.#record = record;
         // A coordinator killed between writing a revocation and telling it left the server with older claims.
-        await this.#pushClaims(ADOPT_DEADLINE_MS);
+        await this.#pushClaims(START_DEADLINE_MS);
         log.info({ pid: record.pid }, "nats-server adopted");
         return "adopted";
       }
@@ -248,7 +250,8 @@ export class EmbeddedNats implements NatsCredentialIssuer {
   async #serves(record: ProcessRecord, deadlineMs: number): Promise<boolean> {
     const { clock } = this.#options;
     const endMs = clock.monotonicMs() + deadlineMs;
-    while (isAlive(record) && clock.monotonicMs() < endMs) {
+    // Time alone proves nothing: when our own loop was held up, the deadline has passed before the answer was read.
+    for (let looks = 0; isAlive(record) && (looks < LOOKS_AT_LEAST || clock.monotonicMs() < endMs); looks += 1) {
       if (await isServing(this.#settings.monitorPort, this.#settings.serverName, clock)) return true;
       await sleep(clock, 20);
     }

@@ -231,6 +231,20 @@ describe("the observer", () => {
       expect(verdicts().slice(0, 3)).toEqual(Array(3).fill("unknown CellDisrupted"));
     });
 
+    for (const hours of [1, -1]) {
+      it(`finds who died before the broker's clock was ${hours > 0 ? "put forward" : "set back"}, and blames nobody else`, async () => {
+        await clock.advance(60_000);
+        fall(0);
+        await clock.advance(5_000);
+        clock.jump(hours * 3_600_000);
+        for (let second = 0; second < 60; second += 1) {
+          await clock.advance(1_000);
+          expect(verdicts().slice(1)).toEqual(Array(9).fill("healthy Beating"));
+        }
+        expect(verdicts()[0]).toBe("unhealthy Silent");
+      });
+    }
+
     it("blames nobody, and no cell, for its own lapse", async () => {
       await clock.advance(60_000);
       bus.setUp(false);

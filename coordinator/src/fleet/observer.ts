@@ -83,6 +83,8 @@ class FleetObserver implements Observer {
   #lapses = 0;
   readonly #cells: CellWatch;
   #newestBrokerMs = 0;
+  /** When the broker's clock was moved last, by ours and by its own: the broker has seen nobody for longer than since then. */
+  #brokerEpoch = { atMs: -Infinity, brokerMs: 0 };
   /** Monotonic time in which we were awake and had caught up. */
   #awakeMs = 0;
   #beatCount = 0;
@@ -200,13 +202,15 @@ class FleetObserver implements Observer {
     }
     const last = this.#lastReturn;
     this.#lastReturn = { sentMs, brokerMs: message.brokerMs };
+    const elapsedMs = last === undefined ? 0 : sentMs - last.sentMs;
+    const driftMs = last === undefined ? 0 : message.brokerMs - last.brokerMs - elapsedMs;
+    // What comes last is stamped last: an older stamp tells of a clock that was set back while nobody looked.
+    if (Math.abs(driftMs) > MAX_STAMP_DRIFT_MS || this.#newestBrokerMs - message.brokerMs > MAX_STAMP_DRIFT_MS) {
+      this.#lapse("BrokerClockMoved");
+      this.#newestBrokerMs = message.brokerMs;
+      this.#brokerEpoch = { atMs: nowMs, brokerMs: message.brokerMs };
+    }
     if (last !== undefined) {
-      const elapsedMs = sentMs - last.sentMs;
-      if (Math.abs(message.brokerMs - last.brokerMs - elapsedMs) > MAX_STAMP_DRIFT_MS) {
-        this.#lapse("BrokerClockMoved");
-        // A broker clock set back would make everybody's last stamp lie in its future.
-        this.#newestBrokerMs = message.brokerMs;
-      }
       this.#awakeMs += Math.min(elapsedMs, TICK_MS + MAX_LATENESS_MS);
     }
     if (nowMs - sentMs > this.#intervalMs) this.#lapse("ConsumerLag");
@@ -237,9 +241,10 @@ class FleetObserver implements Observer {
   }
 
   #signsOf(beat: Beat, nowMs: number): Signs {
+    const isOfThisClock = beat.atMs === undefined || beat.atMs > this.#brokerEpoch.atMs;
     return {
       beatAgeMs: beat.atMs === undefined ? undefined : nowMs - beat.atMs,
-      brokerSilenceMs: this.#newestBrokerMs - beat.brokerMs,
+      brokerSilenceMs: this.#newestBrokerMs - (isOfThisClock ? beat.brokerMs : this.#brokerEpoch.brokerMs),
       ownSilenceMs: this.#awakeMs - beat.awakeMs,
       failure: failureOf(beat),
     };
