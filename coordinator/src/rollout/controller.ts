@@ -23,6 +23,7 @@ import { clusterScope, elsewhere } from "./elsewhere.ts";
 import { Fleets } from "./fleets.ts";
 import type { Decision, Fleet } from "./model.ts";
 import { Prospects, type Target } from "./prospects.ts";
+import { RestingSets } from "./resting-sets.ts";
 import { rolloutImpact } from "./rollout-impact.ts";
 import { rolloutInput } from "./rollout-input.ts";
 import { begunStatus, failuresBefore, isBegun, paceOf, statusOf } from "./rollout-status.ts";
@@ -38,6 +39,8 @@ const PASS_INTERVAL_MS = 100;
 const WRITING_MS = 250;
 /** Looked at again although nothing was noticed. */
 const RESYNC_MS = 30_000;
+/** The same, of sets at rest: nothing is at work there. */
+const RESTING_RESYNC_MS = 300_000;
 /** How soon a cluster may have been asked once more. */
 const GATE_INTERVAL_MS = 5_000;
 /** Longer than a grace period of all but the largest fleets. */
@@ -76,22 +79,25 @@ export class RolloutController {
   readonly #parts: ControllerParts;
   readonly #prospects = new Prospects();
   readonly #fleets: Fleets;
+  readonly #resting: RestingSets;
   readonly #gates: WaveGates;
   #ended = new AbortController().signal;
   #isDirty = true;
   #wake: (() => void) | undefined;
   #askAgainAtMs: number | undefined;
   #lastResyncMs = -Infinity;
+  #lastRestingResyncMs = -Infinity;
 
   constructor(parts: ControllerParts) {
     this.#parts = parts;
     this.#fleets = new Fleets({ ...parts, prospects: this.#prospects });
+    this.#resting = new RestingSets(parts);
     this.#gates = new WaveGates({ ask: parts.askWebhook, clock: parts.clock, log: parts.log, answered: () => this.look() });
   }
 
   /** Something changed that decisions depend on. @param nodeId where it is one node that neither store nor fleet view told of */
   look(nodeId?: string): void {
-    if (nodeId !== undefined) this.#fleets.touch(nodeId);
+    if (nodeId !== undefined) this.#touch(nodeId);
     this.#isDirty = true;
     this.#wake?.();
   }
@@ -118,14 +124,19 @@ export class RolloutController {
   #storeChanged(changes: readonly CatalogChange[]): void {
     for (const { key } of changes) {
       const prefix = TOUCHING.find((one) => key.startsWith(one));
-      if (prefix !== undefined) this.#fleets.touch(key.slice(prefix.length));
+      if (prefix !== undefined) this.#touch(key.slice(prefix.length));
     }
     this.look();
   }
 
   #fleetChanged(nodeIds: readonly string[]): void {
-    for (const nodeId of nodeIds) this.#fleets.touch(nodeId);
+    for (const nodeId of nodeIds) this.#touch(nodeId);
     this.look();
+  }
+
+  #touch(nodeId: string): void {
+    this.#fleets.touch(nodeId);
+    this.#resting.touch(nodeId);
   }
 
   async #pause(): Promise<void> {
@@ -151,6 +162,10 @@ export class RolloutController {
       this.#fleets.touchAll();
       this.#fleets.forget((setName) => catalog.objects("NodeSet").has(setName));
       this.#gates.keep([...catalog.objects("Rollout").values()].map(({ value }) => value));
+    }
+    if (clock.monotonicMs() - this.#lastRestingResyncMs >= RESTING_RESYNC_MS) {
+      this.#lastRestingResyncMs = clock.monotonicMs();
+      this.#resting.forgetAll();
     }
     for (const { value: set } of catalog.objects("NodeSet").values()) {
       // Read anew for each set: while the one before was committed, this one's rollout may have been superseded.
@@ -188,10 +203,16 @@ export class RolloutController {
     const target = resolveSet({ ...set, spec: { ...set.spec, profile: rollout.spec.profile } }, contentIn(catalog));
     // Whatever changes the content makes a new rollout in the same commit: this one is about to be superseded.
     if (!target.ok || target.revision !== rollout.spec.revision) return;
-    const members = index.current().membersOf.get(set.metadata.name) ?? [];
+    const membership = index.current();
+    const { setOf } = membership;
+    if (isBegun(rollout) && (await this.#resting.rests(set.metadata.name, membership, rollout, clock.now()))) {
+      return this.#fleets.release(set.metadata.name);
+    }
+    // It may have taken long to see that somebody does not rest.
+    if (this.#rolloutOf(set.metadata.name) !== rollout || index.current() !== membership) return this.look();
+    const members = membership.membersOf.get(set.metadata.name) ?? [];
     const moving: Moving = { set, rollout, target, members, fleet: this.#fleets.of(set.metadata.name, members, rollout, target) };
     if (!isBegun(rollout)) return this.#begin(moving);
-    const setOf = index.current().setOf;
     const taken = takeovers(catalog, rollout.metadata.name, (nodeId) => setOf.get(nodeId)?.metadata.name === set.metadata.name);
     if (taken.length > 0) {
       await this.#write([...taken, this.#put(rollout, rollout.status)]);

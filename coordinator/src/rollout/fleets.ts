@@ -6,6 +6,7 @@ import { canonicalJson, type Rollout } from "@drover/api";
 import type { Member } from "../resources/membership.ts";
 import type { Fleet, FleetNode } from "./model.ts";
 import type { Target } from "./prospects.ts";
+import { forgetRollCall } from "./roll-call.ts";
 import { fleetNode, type SituationParts } from "./situation.ts";
 
 interface Kept {
@@ -39,6 +40,14 @@ export class Fleets {
 
   forget(isKept: (setName: string) => boolean): void {
     for (const name of this.#kept.keys()) if (!isKept(name)) this.#kept.delete(name);
+  }
+
+  /** Nobody looks at the set for now. */
+  release(setName: string): void {
+    const kept = this.#kept.get(setName);
+    if (kept === undefined) return;
+    this.#kept.delete(setName);
+    forgetRollCall(kept.fleet);
   }
 
   /** Whether a gate of the set's waits for evidence that nobody announces. */

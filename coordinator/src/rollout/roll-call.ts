@@ -65,6 +65,10 @@ export class RollCall {
     return true;
   }
 
+  isOf(fleet: Fleet): boolean {
+    return this.#fleet === fleet;
+  }
+
   node(rank: number): FleetNode {
     return this.#fleet[this.order[rank]!]!;
   }
@@ -102,6 +106,11 @@ export function rollCallOf(input: RolloutInput, fleet: Fleet, now: number): Roll
     nodes -= size;
   }
   return call;
+}
+
+/** The fleet is not looked at any more for now. */
+export function forgetRollCall(fleet: Fleet): void {
+  for (const [name, { call }] of remembered) if (call.isOf(fleet)) remembered.delete(name);
 }
 
 /** Of its own, for it goes over all nodes in each call. @returns the length when there is none */

@@ -124,7 +124,7 @@ function driftImpact(observed: ObservedNode | undefined): Impact {
 }
 
 /** I3: what an agent may mend by itself asks for no slot. */
-function driftOf(desired: DesiredNode | undefined, observed: ObservedNode | undefined): FleetNode["drift"] {
+export function driftOf(desired: DesiredNode | undefined, observed: ObservedNode | undefined): FleetNode["drift"] {
   const impact = driftImpact(observed);
   if (impact <= Impact.IMPACT_LIVE || observed === undefined || !isEnforced(desired, observed)) return undefined;
   const open = observed.drift.filter(({ isRepaired, changes }) => !isRepaired && impactOf(changes) > Impact.IMPACT_LIVE);
