@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { keys } from "../store/keys.ts";
 import { putJson } from "../store/values.ts";
 import { memberFixture, type MemberFixture } from "./fleets-fixture.ts";
@@ -56,18 +56,18 @@ describe("a fleet that is looked at again", () => {
     expect(fixture.fleets.isPending("web")).toBe(false);
   });
 
-  it("of 20,000 nodes is looked at in a moment when ten of them changed", async () => {
-    const large = await memberFixture(Array.from({ length: 20_000 }, (_, index) => `n${String(index).padStart(6, "0")}`));
+  it("of 2,000 nodes asks for ten when ten of them changed", async () => {
+    const large = await memberFixture(Array.from({ length: 2_000 }, (_, index) => `n${String(index).padStart(6, "0")}`));
     try {
       large.fleet();
       const before = large.fleet();
       for (let index = 0; index < 10; index += 1) {
-        large.view.setHealth(`n00100${index}`, { verdict: "unknown", reason: "Silent" });
-        large.fleets.touch(`n00100${index}`);
+        large.view.setHealth(`n00010${index}`, { verdict: "unknown", reason: "Silent" });
+        large.fleets.touch(`n00010${index}`);
       }
-      const startedAtMs = performance.now();
+      const asked = vi.spyOn(large.view, "node");
       const after = large.fleet();
-      expect(performance.now() - startedAtMs).toBeLessThan(50);
+      expect(new Set(asked.mock.calls.map(([nodeId]) => nodeId)).size).toBe(10);
       expect(after.filter((node, place) => node !== before[place])).toHaveLength(10);
     } finally {
       await large.stop();
