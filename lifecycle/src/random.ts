@@ -7,9 +7,17 @@ export interface Random {
   bytes(count: number): Buffer;
 }
 
-/** The kernel's randomness. */
+let pool = Buffer.alloc(0);
+let poolAt = 0;
+
+/** The kernel's randomness. Jitter is asked for all the time: it is taken from some kilobytes at once. */
 export const systemRandom: Random = {
-  unit: () => randomBytes(4).readUInt32LE() / 2 ** 32,
+  unit() {
+    if (poolAt >= pool.length) [pool, poolAt] = [randomBytes(4_096), 0];
+    const value = pool.readUInt32LE(poolAt);
+    poolAt += 4;
+    return value / 2 ** 32;
+  },
   bytes: (count) => randomBytes(count),
 };
 

@@ -2,7 +2,7 @@
  * A pull consumer's messages in batches, in order: what arrived while the handler was busy is the next batch.
  * Knows nothing of recovery: when broker, stream or consumer is gone it throws ConsumerLost, and its caller makes a new one.
  */
-import type { Clock } from "@drover/lifecycle";
+import { type Clock, sleep } from "@drover/lifecycle";
 import { createInbox, type Msg, type NatsConnection } from "@nats-io/transport-node";
 
 /** The consumer no longer delivers. An expected ending: make it anew. */
@@ -24,6 +24,8 @@ export interface PullOptions {
   readonly consumer: string;
   readonly batchMessages: number;
   readonly isAcked: boolean;
+  /** After a batch that was not full, so long more is waited for; left out: not at all. */
+  readonly restMs?: number;
   readonly clock: Clock;
   readonly handle: (messages: readonly PulledMessage[]) => Promise<(() => void) | void> | void;
 }
@@ -39,7 +41,7 @@ const IDLE_HEARTBEAT = 100;
 
 /** Returns when the signal aborts. @throws ConsumerLost; whatever the handler throws */
 export async function pullBatches(options: PullOptions, signal: AbortSignal): Promise<void> {
-  const { connection, batchMessages, clock } = options;
+  const { connection, batchMessages, restMs = 0, clock } = options;
   const arrived: { readonly message: PulledMessage; readonly reply: string }[] = [];
   let outstanding = 0;
   let lost: ConsumerLost | undefined;
@@ -76,6 +78,7 @@ export async function pullBatches(options: PullOptions, signal: AbortSignal): Pr
         const afterAck = await options.handle(batch.map(({ message }) => message));
         if (options.isAcked && !connection.isClosed()) connection.publish(last.reply, "+ACK");
         afterAck?.();
+        if (restMs > 0 && batch.length < batchMessages) await sleep(clock, restMs, signal).catch(() => undefined);
         continue;
       }
       if (lost !== undefined) throw lost;

@@ -9,6 +9,7 @@ import { isOlder, lackingKinds } from "./planned-steps.ts";
 /** A node that pulls a large image may say nothing for a while; closing loses live progress only. */
 const SILENCE_MS = 120_000;
 const CAPACITY = 256;
+const ENDED = "the node's session ended";
 
 interface Pair {
   readonly planEpoch: number;
@@ -164,10 +165,12 @@ export class Session {
 
   /** Nobody will answer any more. */
   end(): void {
+    this.outbound.close();
+    // Most sessions end with nobody waiting, and an error costs more than the rest of the ending.
+    if (!this.isBusy) return this.#over.abort(ENDED);
     const gone = new Refused(refuse("Unreachable", "the node's session ended before it answered"));
+    this.#over.abort(gone);
     for (const chunks of [...this.#logs.values(), ...this.#evidence.values()]) chunks.fail(gone);
     for (const { reject } of [...this.#dryRuns.values(), ...this.#rungs.values()]) reject(gone);
-    this.outbound.close();
-    this.#over.abort(gone);
   }
 }

@@ -130,7 +130,11 @@ export class Waker {
   #await(desired: DesiredNode, inMs: number): void {
     const { nodeId, planEpoch, generation } = desired;
     const held = this.#outstanding.get(nodeId);
-    if (held !== undefined && !isOlder(held, desired)) return;
+    if (held !== undefined && !isOlder(held, desired)) {
+      // The store told of it first.
+      if (inMs === 0 && held.attempts === 0) this.#ready.add(held);
+      return;
+    }
     if (held !== undefined) this.#ready.delete(held);
     const outstanding: Outstanding = { nodeId, planEpoch, generation, attempts: 0 };
     this.#outstanding.set(nodeId, outstanding);

@@ -35,7 +35,7 @@ import { isUntouched, portionsOf, slotName, slotOf, takeovers, writesOf } from "
 
 /** Passes are at least this far apart: a thousand reports in a second are one look. */
 const PASS_INTERVAL_MS = 100;
-/** A look writes no longer than this: nodes that fall ill meanwhile are seen by the next one. */
+/** A look writes no longer than this, or than it took to decide: nodes that fall ill meanwhile are seen by the next one. */
 const WRITING_MS = 250;
 /** Looked at again although nothing was noticed. */
 const RESYNC_MS = 30_000;
@@ -73,6 +73,8 @@ interface Moving {
   readonly target: Target;
   readonly members: readonly Member[];
   readonly fleet: Fleet;
+  /** Monotonic. */
+  readonly lookedAtMs: number;
 }
 
 export class RolloutController {
@@ -211,7 +213,9 @@ export class RolloutController {
     // It may have taken long to see that somebody does not rest.
     if (this.#rolloutOf(set.metadata.name) !== rollout || index.current() !== membership) return this.look();
     const members = membership.membersOf.get(set.metadata.name) ?? [];
-    const moving: Moving = { set, rollout, target, members, fleet: this.#fleets.of(set.metadata.name, members, rollout, target) };
+    const lookedAtMs = clock.monotonicMs();
+    const fleet = this.#fleets.of(set.metadata.name, members, rollout, target);
+    const moving: Moving = { set, rollout, target, members, fleet, lookedAtMs };
     if (!isBegun(rollout)) return this.#begin(moving);
     const taken = takeovers(catalog, rollout.metadata.name, (nodeId) => setOf.get(nodeId)?.metadata.name === set.metadata.name);
     if (taken.length > 0) {
@@ -297,15 +301,14 @@ export class RolloutController {
    */
   async #commit(moving: Moving, decisions: readonly Decision[], now: number): Promise<void> {
     const { catalog, clock, log, clusters } = this.#parts;
-    const { set, rollout, members } = moving;
+    const { set, rollout, fleet } = moving;
     const { name } = rollout.metadata;
     const scope = clusterScope(set);
-    const desired = (): DesiredNode[] => members.flatMap(({ nodeId }) => catalog.desired.get(nodeId)?.value ?? []);
-    const status = statusOf(rollout, decisions, now, () => paceOf(name, desired()));
-    const portions = portionsOf(decisions, catalog);
+    const status = statusOf(rollout, decisions, now, () => paceOf(name, fleet));
+    const { portions, isCut } = portionsOf(decisions, catalog);
     const isSame = isDeepStrictEqual(status, rollout.status);
     if (portions.length === 0 && isSame) return;
-    const untilMs = clock.monotonicMs() + WRITING_MS;
+    const untilMs = clock.monotonicMs() + Math.max(WRITING_MS, clock.monotonicMs() - moving.lookedAtMs);
     let [slotRevision, isSlotTaken] = [catalog.changeSlots.get(slotName(scope))?.revision ?? 0, false];
     for (const [index, portion] of (portions.length === 0 ? [[]] : portions).entries()) {
       if (index > 0) {
@@ -335,6 +338,7 @@ export class RolloutController {
         this.#parts.decided(each);
       }
     }
+    if (isCut) this.look();
     if (status?.phase !== rollout.status?.phase) {
       log.info({ rollout: name, phase: status?.phase, reason: status?.reason }, "rollout changed its phase");
     }

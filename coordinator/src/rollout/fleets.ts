@@ -17,7 +17,7 @@ interface Kept {
   readonly places: ReadonlyMap<string, number>;
   readonly touched: Set<string>;
   /** Nodes whose gate may pass by time alone, when their cluster was asked once more. */
-  readonly pending: ReadonlySet<string>;
+  readonly pending: Set<string>;
 }
 
 export class Fleets {
@@ -61,8 +61,11 @@ export class Fleets {
     const gather = (member: Member, held: FleetNode | undefined): FleetNode =>
       sameOr(held, fleetNode(this.#parts, member, rollout, target));
     if (before === undefined || before.members !== members || before.key !== key) {
-      const fleet = members.map((member) => gather(member, heldIn(before, member.nodeId)));
-      return this.#keep(setName, members, key, sameArrayOr(before?.fleet, fleet), placesOf(members));
+      const gathered = members.map((member) => gather(member, heldIn(before, member.nodeId)));
+      const fleet = sameArrayOr(before?.fleet, gathered);
+      const pending = new Set(fleet.filter(isPending).map(({ nodeId }) => nodeId));
+      this.#kept.set(setName, { members, key, fleet, places: placesOf(members), touched: new Set(), pending });
+      return fleet;
     }
     let changed: FleetNode[] | undefined;
     for (const nodeId of new Set([...before.touched, ...before.pending])) {
@@ -71,16 +74,13 @@ export class Fleets {
       if (node === before.fleet[place]) continue;
       changed ??= [...before.fleet];
       changed[place] = node;
+      if (isPending(node)) before.pending.add(nodeId);
+      else before.pending.delete(nodeId);
     }
-    if (changed === undefined && before.touched.size === 0) return before.fleet;
-    return this.#keep(setName, members, key, changed ?? before.fleet, before.places);
-  }
-
-  #keep(setName: string, members: readonly Member[], key: string, fleet: Fleet, places: ReadonlyMap<string, number>): Fleet {
-    const before = this.#kept.get(setName);
-    const pending = before?.fleet === fleet ? before.pending : new Set(fleet.filter(isPending).map(({ nodeId }) => nodeId));
-    this.#kept.set(setName, { members, key, fleet, places, touched: new Set(), pending });
-    return fleet;
+    before.touched.clear();
+    if (changed === undefined) return before.fleet;
+    this.#kept.set(setName, { ...before, fleet: changed });
+    return changed;
   }
 }
 

@@ -57,10 +57,11 @@ describe("a rollout's status", () => {
 
   it("estimates its end by its own pace, and says another time only when another node is done", () => {
     const started = rollout("web-1", { phase: "Progressing", total: 4, updated: 0, impact: none });
-    const desired = (enforcedAtMs: number | undefined) =>
-      ({ rollout: "web-1", decidedAtMs: 1_000, ...(enforcedAtMs === undefined ? {} : { enforcedAtMs }) }) as never;
-    expect(paceOf("web-1", [desired(undefined)])).toBeUndefined();
-    const pace = paceOf("web-1", [desired(undefined), desired(61_000), { ...(desired(9) as object), rollout: "web-0" } as never]);
+    const node = (enforcedAtMs: number | undefined, rolloutName = "web-1") => ({
+      desired: { planEpoch: 1, generation: 1, revision: "r", rollout: rolloutName, decidedAtMs: 1_000, enforcedAtMs, isRejoinDue: false },
+    });
+    expect(paceOf("web-1", [node(undefined), { desired: undefined }])).toBeUndefined();
+    const pace = paceOf("web-1", [node(undefined), node(61_000), node(9, "web-0")]);
     expect(pace).toEqual({ done: 1, firstDecidedAtMs: 1_000, lastEnforcedAtMs: 61_000 });
     const first = statusOf(started, [progress({ updated: 1 })], 62_000, () => pace);
     expect(first?.estimatedEnd).toBe(new Date(61_000 + 3 * 60_000).toISOString());

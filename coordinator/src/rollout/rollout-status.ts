@@ -1,6 +1,5 @@
 /** How a rollout shows itself: what decide() said of it, and what was worked out when it began. Pure. */
 import type { Rollout } from "@drover/api";
-import type { DesiredNode } from "../records.ts";
 import { timestamp } from "../resources/node-status.ts";
 import { fingerprintParts } from "./fingerprint.ts";
 import type { Decision, FleetNode, Progress } from "./model.ts";
@@ -47,11 +46,11 @@ export interface Pace {
   readonly lastEnforcedAtMs: number;
 }
 
-/** @param desired of the set's nodes */
-export function paceOf(rolloutName: string, desired: Iterable<DesiredNode>): Pace | undefined {
+export function paceOf(rolloutName: string, fleet: readonly Pick<FleetNode, "desired">[]): Pace | undefined {
   let [done, first, last] = [0, Infinity, 0];
-  for (const { rollout, decidedAtMs, enforcedAtMs } of desired) {
-    if (rollout !== rolloutName) continue;
+  for (const { desired } of fleet) {
+    if (desired?.rollout !== rolloutName) continue;
+    const { decidedAtMs, enforcedAtMs } = desired;
     first = Math.min(first, decidedAtMs);
     if (enforcedAtMs === undefined) continue;
     done += 1;

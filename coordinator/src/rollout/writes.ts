@@ -39,17 +39,24 @@ export interface Due {
   readonly maintenance: Stored<MaintenanceRecord> | undefined;
 }
 
-/** What is to be written, in the portions that a commit holds. */
-export function portionsOf(decisions: readonly Decision[], { desired, maintenances }: Pick<Catalog, "desired" | "maintenances">): Due[][] {
+/** More than is written before what a look saw is too old. */
+const MAX_PORTIONS = 50;
+
+/** What is to be written, in the portions that a commit holds; of very much only the first, and then isCut. */
+export function portionsOf(
+  decisions: readonly Decision[],
+  { desired, maintenances }: Pick<Catalog, "desired" | "maintenances">,
+): { readonly portions: readonly Due[][]; readonly isCut: boolean } {
   const portions: Due[][] = [];
   for (const decision of decisions) {
     if (decision.type !== "move" && decision.type !== "settle" && decision.type !== "drain" && decision.type !== "release") continue;
     const due = { decision, desired: desired.get(decision.nodeId), maintenance: maintenances.get(decision.nodeId) };
     const last = portions.at(-1);
-    if (last === undefined || last.length === MAX_DECISIONS_PER_COMMIT) portions.push([due]);
-    else last.push(due);
+    if (last !== undefined && last.length < MAX_DECISIONS_PER_COMMIT) last.push(due);
+    else if (portions.length < MAX_PORTIONS) portions.push([due]);
+    else return { portions, isCut: true };
   }
-  return portions;
+  return { portions, isCut: false };
 }
 
 /** Whether each record is still what it was when this was decided. */
