@@ -35,6 +35,8 @@ import { isUntouched, portionsOf, slotName, slotOf, takeovers, writesOf } from "
 
 /** Passes are at least this far apart: a thousand reports in a second are one look. */
 const PASS_INTERVAL_MS = 100;
+/** Or as far as the longest look of the pass took to decide, up to this: sessions and reports want the loop, too. */
+const MAX_REST_MS = 2_000;
 /** A look writes no longer than this, or than it took to decide: nodes that fall ill meanwhile are seen by the next one. */
 const WRITING_MS = 250;
 /** Looked at again although nothing was noticed. */
@@ -88,6 +90,8 @@ export class RolloutController {
   #wake: (() => void) | undefined;
   #askAgainAtMs: number | undefined;
   #lastResyncMs = -Infinity;
+  /** After the pass that is under way. */
+  #restMs = PASS_INTERVAL_MS;
   #lastRestingResyncMs = -Infinity;
 
   constructor(parts: ControllerParts) {
@@ -114,8 +118,9 @@ export class RolloutController {
       while (!signal.aborted) {
         await this.#pause();
         if (signal.aborted) return;
+        this.#restMs = PASS_INTERVAL_MS;
         await this.#pass();
-        await sleep(clock, PASS_INTERVAL_MS, signal).catch(() => undefined);
+        await sleep(clock, this.#restMs, signal).catch(() => undefined);
       }
     } finally {
       signal.removeEventListener("abort", look);
@@ -210,9 +215,10 @@ export class RolloutController {
     if (isBegun(rollout) && (await this.#resting.rests(set.metadata.name, membership, rollout, clock.now()))) {
       return this.#fleets.release(set.metadata.name);
     }
-    // It may have taken long to see that somebody does not rest.
-    if (this.#rolloutOf(set.metadata.name) !== rollout || index.current() !== membership) return this.look();
     const members = membership.membersOf.get(set.metadata.name) ?? [];
+    await this.#fleets.near(set.metadata.name, members, rollout, target);
+    // That may have taken long.
+    if (this.#rolloutOf(set.metadata.name) !== rollout || index.current() !== membership) return this.look();
     const lookedAtMs = clock.monotonicMs();
     const fleet = this.#fleets.of(set.metadata.name, members, rollout, target);
     const moving: Moving = { set, rollout, target, members, fleet, lookedAtMs };
@@ -306,9 +312,11 @@ export class RolloutController {
     const scope = clusterScope(set);
     const status = statusOf(rollout, decisions, now, () => paceOf(name, fleet));
     const { portions, isCut } = portionsOf(decisions, catalog);
+    const decidingMs = clock.monotonicMs() - moving.lookedAtMs;
+    this.#restMs = Math.min(MAX_REST_MS, Math.max(this.#restMs, decidingMs));
     const isSame = isDeepStrictEqual(status, rollout.status);
     if (portions.length === 0 && isSame) return;
-    const untilMs = clock.monotonicMs() + Math.max(WRITING_MS, clock.monotonicMs() - moving.lookedAtMs);
+    const untilMs = clock.monotonicMs() + Math.max(WRITING_MS, decidingMs);
     let [slotRevision, isSlotTaken] = [catalog.changeSlots.get(slotName(scope))?.revision ?? 0, false];
     for (const [index, portion] of (portions.length === 0 ? [[]] : portions).entries()) {
       if (index > 0) {

@@ -28,6 +28,10 @@ export interface MemberFixture {
   /** When the cluster was read last; every node is Ready in it. */
   readAtMs: number;
   fleet(): Fleet;
+  /** What fleet() does of many nodes, in turns. */
+  near(): Promise<void>;
+  /** Names of the nodes gathered since it was asked last. */
+  takeGathered(): readonly string[];
   node(name: string): Node;
   /** The node enforces a plan that joins it to its cluster. */
   enforce(name: string): Promise<void>;
@@ -61,13 +65,18 @@ export async function memberFixture(names: readonly string[]): Promise<MemberFix
     if (!committed.ok) throw new Error(`conflict at ${committed.conflict.key}`);
     await catalog.reached(committed.revision);
   };
+  const target = { ok: true, profile, locks: [], membership: undefined, revision } as const;
+  const gathered: string[] = [];
   const fixture: MemberFixture = {
     view,
     readAtMs: 0,
     fleets: new Fleets({
       catalog,
       fleet: view,
-      stepKinds: () => undefined,
+      stepKinds(nodeId) {
+        gathered.push(nodeId);
+        return undefined;
+      },
       disruptionOf: () => undefined,
       prospects: new Prospects(),
       clusters: () => ({
@@ -77,10 +86,9 @@ export async function memberFixture(names: readonly string[]): Promise<MemberFix
         readSoon: () => undefined,
       }),
     }),
-    fleet() {
-      const members = index.current().membersOf.get("web") ?? [];
-      return fixture.fleets.of("web", members, rollout, { ok: true, profile, locks: [], membership: undefined, revision });
-    },
+    fleet: () => fixture.fleets.of("web", index.current().membersOf.get("web") ?? [], rollout, target),
+    near: () => fixture.fleets.near("web", index.current().membersOf.get("web") ?? [], rollout, target),
+    takeGathered: () => gathered.splice(0),
     node: (name) => catalog.objects("Node").get(name)!.value,
     async enforce(name) {
       const value = KubeadmSpec.fromPartial({ cluster: "lab" });

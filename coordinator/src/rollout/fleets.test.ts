@@ -46,6 +46,38 @@ describe("a fleet that is looked at again", () => {
     expect(fixture.fleet()[1]).toMatchObject({ name: "c", verdict: "unknown" });
   });
 
+  it("gathers of other members those only that are new or were touched", async () => {
+    const first = fixture.fleet();
+    expect(fixture.takeGathered()).toEqual(["a", "b", "c"]);
+    const young = { ...fixture.node("c"), metadata: { ...fixture.node("c").metadata, name: "d", uid: "d" } };
+    fixture.view.setHealth("b", { verdict: "unknown", reason: "Silent" });
+    fixture.fleets.touch("b");
+    await fixture.commit(putJson(keys.node("d"), { nodeId: "d", name: "d" }), putJson(keys.object("Node", "d"), young));
+    const second = fixture.fleet();
+    expect(fixture.takeGathered().toSorted()).toEqual(["b", "d"]);
+    expect(second.map(({ name, verdict }) => `${name} ${verdict}`)).toEqual(["a healthy", "b unknown", "c healthy", "d unknown"]);
+    expect([second[0] === first[0], second[2] === first[2]]).toEqual([true, true]);
+  });
+
+  it("is gathered in turns when they are many; who is touched between two of them is gathered once more", async () => {
+    const names = Array.from({ length: 1_200 }, (_, index) => `n${String(index).padStart(4, "0")}`);
+    const large = await memberFixture(names);
+    try {
+      const near = large.near();
+      expect(large.takeGathered()).toEqual(names.slice(0, 500));
+      large.view.setHealth("n0000", { verdict: "unknown", reason: "Silent" });
+      large.fleets.touch("n0000");
+      await near;
+      const gatheredNear = large.takeGathered();
+      const fleet = large.fleet();
+      expect([...gatheredNear, ...large.takeGathered()].toSorted()).toEqual(["n0000", ...names.slice(500)]);
+      expect(fleet.map(({ name }) => name)).toEqual(names);
+      expect(fleet[0]).toMatchObject({ verdict: "unknown" });
+    } finally {
+      await large.stop();
+    }
+  });
+
   it("asks again for gates that wait for a cluster, though nobody tells that time has passed", async () => {
     await fixture.enforce("a");
     fixture.fleets.touch("a");

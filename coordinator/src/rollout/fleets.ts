@@ -9,12 +9,20 @@ import type { Target } from "./prospects.ts";
 import { forgetRollCall } from "./roll-call.ts";
 import { fleetNode, type SituationParts } from "./situation.ts";
 
+/** Nodes gathered in one turn; between two turns others get theirs. */
+const PER_TURN = 500;
+
 interface Kept {
   readonly members: readonly Member[];
   readonly key: string;
-  readonly fleet: Fleet;
   /** Position by node id. */
   readonly places: ReadonlyMap<string, number>;
+  /** By position; undefined: not gathered yet, and touched. */
+  readonly nodes: (FleetNode | undefined)[];
+  /** Somebody of nodes is another than when they were handed out. */
+  isChanged: boolean;
+  /** As handed out last. */
+  fleet: Fleet | undefined;
   readonly touched: Set<string>;
   /** Nodes whose gate may pass by time alone, when their cluster was asked once more. */
   readonly pending: Set<string>;
@@ -47,7 +55,7 @@ export class Fleets {
     const kept = this.#kept.get(setName);
     if (kept === undefined) return;
     this.#kept.delete(setName);
-    forgetRollCall(kept.fleet);
+    if (kept.fleet !== undefined) forgetRollCall(kept.fleet);
   }
 
   /** Whether a gate of the set's waits for evidence that nobody announces. */
@@ -55,32 +63,69 @@ export class Fleets {
     return (this.#kept.get(setName)?.pending.size ?? 0) > 0;
   }
 
+  /** Gathers anew in turns, if they are many, all but the last few: of() does the rest in one. */
+  async near(setName: string, members: readonly Member[], rollout: Rollout, target: Target): Promise<void> {
+    const kept = this.#keptFor(setName, members, rollout, target);
+    while (kept.touched.size > PER_TURN) {
+      let gathered = 0;
+      for (const nodeId of kept.touched) {
+        this.#gather(kept, nodeId, rollout, target);
+        gathered += 1;
+        if (gathered === PER_TURN) break;
+      }
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+  }
+
   of(setName: string, members: readonly Member[], rollout: Rollout, target: Target): Fleet {
+    const kept = this.#keptFor(setName, members, rollout, target);
+    for (const nodeId of kept.pending) kept.touched.add(nodeId);
+    for (const nodeId of kept.touched) this.#gather(kept, nodeId, rollout, target);
+    const nodes = kept.nodes as FleetNode[];
+    if (kept.fleet === undefined || (kept.isChanged && !isSameArray(kept.fleet, nodes))) kept.fleet = [...nodes];
+    kept.isChanged = false;
+    return kept.fleet;
+  }
+
+  #gather(kept: Kept, nodeId: string, rollout: Rollout, target: Target): void {
+    const { members, places, nodes, pending, touched } = kept;
+    touched.delete(nodeId);
+    const place = places.get(nodeId)!;
+    const held = nodes[place];
+    const node = sameOr(held, fleetNode(this.#parts, members[place]!, rollout, target));
+    if (node === held) return;
+    nodes[place] = node;
+    kept.isChanged = true;
+    if (isPending(node)) pending.add(nodeId);
+    else pending.delete(nodeId);
+  }
+
+  /** Of other members those are taken over that stay as they are. */
+  #keptFor(setName: string, members: readonly Member[], rollout: Rollout, target: Target): Kept {
     const key = `${rollout.metadata.name} ${target.revision} ${canonicalJson(rollout.spec.strategy.gates ?? {})}`;
     const before = this.#kept.get(setName);
-    const gather = (member: Member, held: FleetNode | undefined): FleetNode =>
-      sameOr(held, fleetNode(this.#parts, member, rollout, target));
-    if (before === undefined || before.members !== members || before.key !== key) {
-      const gathered = members.map((member) => gather(member, heldIn(before, member.nodeId)));
-      const fleet = sameArrayOr(before?.fleet, gathered);
-      const pending = new Set(fleet.filter(isPending).map(({ nodeId }) => nodeId));
-      this.#kept.set(setName, { members, key, fleet, places: placesOf(members), touched: new Set(), pending });
-      return fleet;
-    }
-    let changed: FleetNode[] | undefined;
-    for (const nodeId of new Set([...before.touched, ...before.pending])) {
-      const place = before.places.get(nodeId)!;
-      const node = gather(members[place]!, before.fleet[place]);
-      if (node === before.fleet[place]) continue;
-      changed ??= [...before.fleet];
-      changed[place] = node;
-      if (isPending(node)) before.pending.add(nodeId);
-      else before.pending.delete(nodeId);
-    }
-    before.touched.clear();
-    if (changed === undefined) return before.fleet;
-    this.#kept.set(setName, { ...before, fleet: changed });
-    return changed;
+    if (before?.members === members && before.key === key) return before;
+    const places = new Map(members.map(({ nodeId }, place) => [nodeId, place]));
+    const nodes = members.map(({ nodeId }) => nodeIn(before, nodeId));
+    const isAsBefore = (member: Member, place: number): boolean =>
+      before?.key === key &&
+      nodes[place] !== undefined &&
+      !before.touched.has(member.nodeId) &&
+      before.members[before.places.get(member.nodeId)!] === member;
+    const touched = members.filter((member, place) => !isAsBefore(member, place)).map(({ nodeId }) => nodeId);
+    const pending = [...(before?.pending ?? [])].filter((nodeId) => places.has(nodeId));
+    const kept: Kept = {
+      members,
+      key,
+      places,
+      nodes,
+      isChanged: true,
+      fleet: before?.fleet,
+      touched: new Set(touched),
+      pending: new Set(pending),
+    };
+    this.#kept.set(setName, kept);
+    return kept;
   }
 }
 
@@ -89,17 +134,13 @@ function isPending({ gate, desired, observed }: FleetNode): boolean {
   return gate.state === "pending" && observed?.outcome === "enforced" && observed.generation === desired?.generation;
 }
 
-function heldIn(kept: Kept | undefined, nodeId: string): FleetNode | undefined {
+function nodeIn(kept: Kept | undefined, nodeId: string): FleetNode | undefined {
   const place = kept?.places.get(nodeId);
-  return place === undefined ? undefined : kept!.fleet[place];
+  return place === undefined ? undefined : kept!.nodes[place];
 }
 
-function placesOf(members: readonly Member[]): ReadonlyMap<string, number> {
-  return new Map(members.map(({ nodeId }, place) => [nodeId, place]));
-}
-
-function sameArrayOr(before: Fleet | undefined, fleet: Fleet): Fleet {
-  return before?.length === fleet.length && fleet.every((node, place) => node === before[place]) ? before : fleet;
+function isSameArray(one: Fleet, other: Fleet): boolean {
+  return one.length === other.length && other.every((node, place) => node === one[place]);
 }
 
 function sameOr(held: FleetNode | undefined, node: FleetNode): FleetNode {
