@@ -3,6 +3,7 @@ export { loadConfig } from "./config/config.ts";
 export type { Coordinator } from "./coordinator.ts";
 export { dataFiles } from "./data-files.ts";
 export { isAlive, readRecord, terminate } from "./bus/nats-process.ts";
+export { renderNatsConfig } from "./bus/nats-config.ts";
 export { openNatsTrust } from "./bus/nats-trust.ts";
 export { Nkey, publicNkey } from "./bus/nkey.ts";
 export type { ConnectTcp } from "./fleet/tcp-path.ts";
