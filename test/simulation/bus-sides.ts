@@ -7,7 +7,14 @@ import type { Observe } from "./observations.ts";
 
 export type Count = (actor: string, payload: Uint8Array) => void;
 
-export function coordinatorBus(bus: MemoryBus, life: Life, observe: Observe, count: Count): Bus {
+export interface Watchers {
+  readonly observe: Observe;
+  readonly count: Count;
+  /** The coordinator was given a node's beat. */
+  readonly heard: (nodeId: string) => void;
+}
+
+export function coordinatorBus(bus: MemoryBus, life: Life, { observe, count, heard }: Watchers): Bus {
   const during = (signal: AbortSignal): AbortSignal => AbortSignal.any([signal, life.ended]);
   return {
     get isConnected() {
@@ -24,7 +31,13 @@ export function coordinatorBus(bus: MemoryBus, life: Life, observe: Observe, cou
     },
     grantBudget: (shard, budget) => bus.grantBudget(shard, budget),
     publishSentinel: (sequence) => bus.publishSentinel(sequence),
-    consumeHeartbeats: (handle, signal) => life.awaits(bus.consumeHeartbeats(handle, during(signal))),
+    consumeHeartbeats: (handle, signal) => {
+      const handed: typeof handle = (beats) => {
+        for (const { nodeId } of beats) if (nodeId !== undefined && life.isAlive) heard(nodeId);
+        return handle(beats);
+      };
+      return life.awaits(bus.consumeHeartbeats(handed, during(signal)));
+    },
     consumeReports: (after, handle, signal) => life.awaits(bus.consumeReports(after, handle, during(signal))),
     roundTripMs: () => life.awaits(bus.roundTripMs()),
     revokeUser: (publicKey, atMs) => life.awaits(bus.revokeUser(publicKey)).then(() => void atMs),

@@ -1,42 +1,61 @@
-/** Many seeds of fifty agents with every kind of fault: each must hold all invariants and end in sync. Each seed has a process of its own, as many at once as there are cores. */
-import { availableParallelism } from "node:os";
-import { fileURLToPath } from "node:url";
-import { execa } from "execa";
+/**
+ * Many seeds with every kind of fault: each must hold all invariants and end in sync. Most are small and brief, so that there are many; every fiftieth
+ * is as large and as long as they come. Some are run twice: the same seed gives the same run.
+ */
+import { seededRandom } from "@drover/lifecycle";
 import type { Campaign } from "../campaign/campaign.ts";
-import { ailing, stormy, zoned } from "./scenario.ts";
+import { ailing, brief, stormy, zoned } from "./scenario.ts";
+import { runSeeds, type SeedCase } from "./seed-pool.ts";
 
-const AGENTS = 50;
 const SCENARIOS = [stormy, zoned, ailing];
-const MAIN = fileURLToPath(new URL("main.ts", import.meta.url));
-const DEADLINE_MS = 600_000;
+const LARGE_EVERY = 50;
+const TWICE_EVERY = 40;
 
 export const simulationCampaign: Campaign = {
   name: "simulation",
-  summary: `coordinator and ${AGENTS} agents on a virtual clock under faults from a seed, with zones and repairs in turn: all invariants hold, and all end in sync`,
-  fullCount: 200,
+  summary:
+    "coordinator and 10 to 50 agents on a virtual clock under faults from a seed, with zones and repairs in turn: all invariants hold, and all end in sync",
+  fullCount: 2_000,
   async run({ count, seed, say }) {
-    let begun = 0;
-    let failed = 0;
-    const runSome = async (): Promise<void> => {
-      while (begun < count) {
-        const index = begun;
-        begun += 1;
-        const failure = await runOne((seed + index) >>> 0, SCENARIOS[index % SCENARIOS.length]!.name);
-        if (failure === undefined) continue;
-        failed += 1;
-        say(failure);
-      }
+    const cases = Array.from({ length: count }, (_, index) => caseOf((seed + index) >>> 0, index));
+    const totals = { agents: 0, agentMinutes: 0, virtualMinutes: 0, faults: 0, observations: 0, cpuSeconds: 0 };
+    const failed = new Set<SeedCase>();
+    const digests = new Map<SeedCase, string | undefined>();
+    const again = cases.filter((_, index) => index % TWICE_EVERY === 1);
+    const fail = (seedCase: SeedCase, failure: string): void => {
+      failed.add(seedCase);
+      say(failure);
     };
-    await Promise.all(Array.from({ length: availableParallelism() }, runSome));
-    return { passed: count - failed, failed };
+    await runSeeds([...cases, ...again], (seedCase, { stats, cpuSeconds = 0, transcriptDigest, failure }) => {
+      totals.cpuSeconds += cpuSeconds;
+      if (digests.has(seedCase)) {
+        if (transcriptDigest !== digests.get(seedCase)) fail(seedCase, `seed ${seedCase.seed} went another way the second time`);
+        return;
+      }
+      digests.set(seedCase, transcriptDigest);
+      if (failure !== undefined) fail(seedCase, failure);
+      if (stats === undefined) return;
+      const minutes = stats.virtualMs / 60_000;
+      totals.agents += stats.agents;
+      totals.virtualMinutes += minutes;
+      totals.agentMinutes += stats.agents * minutes;
+      totals.faults += stats.faults;
+      totals.observations += stats.observations;
+    });
+    const { agents, virtualMinutes, agentMinutes, faults, observations, cpuSeconds } = totals;
+    say(
+      `${count} seeds, ${again.length} of them twice: ${agents} agents, ${Math.round(virtualMinutes)} virtual minutes (${Math.round(agentMinutes)} agent minutes), ` +
+        `${faults} faults, ${observations} observations; ${(cpuSeconds / (count + again.length)).toFixed(2)} s of CPU each`,
+    );
+    return { passed: count - failed.size, failed: failed.size };
   },
 };
 
-/** @returns what broke and how to run it again; undefined: nothing */
-async function runOne(seed: number, scenario: string): Promise<string | undefined> {
-  const options = ["--seed", String(seed), "--agents", String(AGENTS), "--scenario", scenario];
-  const run = await execa(process.execPath, [MAIN, ...options], { reject: false, timeout: DEADLINE_MS, all: true });
-  return run.exitCode === 0
-    ? undefined
-    : `${run.all}\n${run.timedOut ? `did not end within ${DEADLINE_MS / 1000} s: ` : ""}${options.join(" ")}`;
+function caseOf(seed: number, index: number): SeedCase {
+  const scenario = SCENARIOS[index % SCENARIOS.length]!;
+  if (index % LARGE_EVERY === LARGE_EVERY - 1) return { seed, agents: 50, scenario: scenario.name };
+  // One in ten of the brief ones has up to thirty agents, the others have ten to twenty.
+  const random = seededRandom(seed);
+  const agents = random.unit() < 0.1 ? 21 + Math.floor(random.unit() * 10) : 10 + Math.floor(random.unit() * 11);
+  return { seed, agents, scenario: brief(scenario).name };
 }

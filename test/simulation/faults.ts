@@ -81,9 +81,8 @@ export function strike(kind: FaultKind, world: World, random: Random): void {
     case "nodeCutOff": {
       const node = anyNode();
       say(`${node.nodeId} is cut off`);
-      node.link.setCut(true);
-      network.cut(node.nodeId, true);
-      clock.setTimer(between(1_000, 180_000), () => node.link.setCut(false));
+      world.cutOff(node, true);
+      clock.setTimer(between(1_000, 180_000), () => world.cutOff(node, false));
       return;
     }
     case "zoneSilent":
@@ -126,15 +125,16 @@ function silenceZone(world: World, random: Random, durationMs: number): void {
 }
 
 /** Everything that was taken away is there again; what time undoes is left to time. */
-export function heal(world: World): void {
+export function heal(world: World, { isDriftPutBack = false }: Pick<Scenario, "isDriftPutBack">): void {
   const { bus, coordinator, nodes } = world;
   for (const zone of world.silentZones) world.silence(zone, false);
   world.calmBus();
   bus.setUp(true);
   coordinator.start();
   for (const node of nodes) {
-    node.link.setCut(false);
+    world.cutOff(node, false);
     node.setSick(false);
+    if (isDriftPutBack) node.putDriftBack();
     node.start();
   }
 }

@@ -1,4 +1,4 @@
-/** One run to look at: `node test/simulation/main.ts --seed S --agents N --scenario calm|stormy|zoned|ailing|"stormy fleet" [--transcript FILE] [--log]`. */
+/** One run to look at: `node test/simulation/main.ts --seed S --agents N --scenario calm|stormy|zoned|ailing|"brief stormy"|... [--transcript FILE] [--log]`. */
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import pino from "pino";
@@ -16,8 +16,7 @@ const { values } = parseArgs({
   },
 });
 const agents = Number(values.agents);
-const fleetBudget = Math.max(5, Math.floor(agents / 5));
-const known = scenarios(fleetBudget);
+const known = scenarios(agents);
 const scenario = known.find(({ name }) => name === values.scenario);
 if (scenario === undefined || !Number.isSafeInteger(agents) || agents < 1 || !Number.isSafeInteger(Number(values.seed))) {
   const names = known.map(({ name }) => `'${name}'`).join(", ");

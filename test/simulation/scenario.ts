@@ -37,6 +37,8 @@ export interface Scenario {
   readonly faultsPerHour: Readonly<Partial<Record<FaultKind, number>>>;
   /** How often agents look for drift; each a little more or less. */
   readonly driftScanMinutes: number;
+  /** When the faults end, somebody also puts back what only a restart would mend: nobody waits the hour until a node gets its next slot. */
+  readonly isDriftPutBack?: boolean;
   /** How long after the last change and fault everything may take to be in sync, in virtual minutes. */
   readonly convergeWithinMinutes: number;
 }
@@ -104,9 +106,37 @@ export const ailing: Scenario = {
   faultsPerHour: { ...zoned.faultsPerHour, zoneSilent: 4, runtimeSick: 20, repairAsked: 20 },
 };
 
-/** Those of a campaign and of the command, by name. @param fleetBudget of the ones that take their budget from the fleet's size */
-export function scenarios(fleetBudget: number): readonly Scenario[] {
-  return [calm(fleetBudget), stormy, zoned, ailing, stormyFleet(fleetBudget)];
+/** The same on ten to thirty machines, faster: what takes its time in a large fleet is cut short, and budgets are as tight as they can be. */
+export function brief(scenario: Scenario): Scenario {
+  return {
+    ...scenario,
+    name: `brief ${scenario.name}`,
+    maxUnavailable: 3,
+    ...(scenario.zones === undefined ? {} : { zones: { count: 3, maxUnavailable: 2 } }),
+    changesAtMinutes: [2, 5],
+    faultsUntilMinute: 8,
+    faultsPerHour: Object.fromEntries(Object.entries(scenario.faultsPerHour).map(([kind, perHour]) => [kind, perHour * 1.5])),
+    driftScanMinutes: 2,
+    isDriftPutBack: true,
+  };
+}
+
+/** Those that the command and campaigns know by name. @param agents some take their budget from the fleet's size */
+export function scenarios(agents: number): readonly Scenario[] {
+  const budget = Math.max(5, Math.floor(agents / 5));
+  return [calm(budget), stormy, zoned, ailing, brief(stormy), brief(zoned), brief(ailing), stormyFleet(budget)];
+}
+
+export function commandOf({
+  seed,
+  agents,
+  scenario,
+}: {
+  readonly seed: number;
+  readonly agents: number;
+  readonly scenario: string;
+}): string {
+  return `node test/simulation/main.ts --seed ${seed} --agents ${agents} --scenario '${scenario}'`;
 }
 
 export const kernelDefaults: Readonly<Record<string, string>> = {

@@ -26,6 +26,8 @@ export interface SimulatedCoordinatorParts {
   readonly count: Count;
   readonly say: (event: string) => void;
   readonly died: (life: Life) => void;
+  /** It was given a node's beat. */
+  readonly heard: (nodeId: string) => void;
   /** Whether the machine at that address can be reached. */
   readonly isReachable: (address: string) => boolean;
   /** For tests of the checkers: what the coordinator gets instead of an honest report log. */
@@ -62,13 +64,13 @@ export class SimulatedCoordinator {
 
   start(): void {
     if (this.#life !== undefined) return;
-    const { clock, random, bus, log, observe, count, say, tamper, isReachable } = this.#parts;
+    const { clock, random, bus, log, observe, count, say, heard, tamper, isReachable } = this.#parts;
     const life = new Life(clock);
     const reportLog = slowReportLog(this.reportLog, this.#disk, life, observe);
     const coordinator = createCoordinator({
       store: slowStore(this.store, this.#disk, life),
       reportLog: tamper?.(reportLog) ?? reportLog,
-      bus: coordinatorBus(bus, life, observe, count),
+      bus: coordinatorBus(bus, life, { observe, count, heard }),
       snapshotStore: slowSnapshotStore(this.#snapshots, this.#disk, life),
       clock: life.clock,
       random: seededRandom(Math.floor(random.unit() * 2 ** 32)),

@@ -10,6 +10,8 @@ import { factsOf, makeMachine, viewOf } from "./machine.ts";
 import type { Observe } from "./observations.ts";
 import { slowState } from "./slow-state.ts";
 
+const CONTAINERD_CONFIG = "/etc/containerd/config.toml";
+
 export interface SimulatedNodeParts {
   readonly nodeId: string;
   readonly name: string;
@@ -37,7 +39,8 @@ export class SimulatedNode {
   #agent: Agent | undefined;
   #skewMs = 0;
   #boots = 1;
-  #hasDriftedAboveLive = false;
+  /** What somebody has overwritten, see driftAboveLive. */
+  #beforeDrift: string | undefined;
 
   constructor(parts: SimulatedNodeParts) {
     this.#parts = parts;
@@ -130,17 +133,22 @@ export class SimulatedNode {
   }
 
   get hasDriftedAboveLive(): boolean {
-    return this.#hasDriftedAboveLive;
+    return this.#beforeDrift !== undefined;
   }
 
   /** Somebody edits what only a restart of containerd mends. @returns false when there is nothing of ours to edit yet */
   driftAboveLive(): boolean {
-    const path = "/etc/containerd/config.toml";
-    const text = this.machine.files.text(path);
+    const text = this.machine.files.text(CONTAINERD_CONFIG);
     if (text === undefined || !/pause:3\.\d+/.test(text)) return false;
-    this.machine.files.put(path, text.replace(/pause:3\.\d+/, "pause:3.1"));
-    this.#hasDriftedAboveLive = true;
+    this.machine.files.put(CONTAINERD_CONFIG, text.replace(/pause:3\.\d+/, "pause:3.1"));
+    this.#beforeDrift = text;
     return true;
+  }
+
+  /** Undoes it, unless the agent has mended it since. */
+  putDriftBack(): void {
+    const isStillThere = this.machine.files.text(CONTAINERD_CONFIG)?.match(/pause:3\.1(?!\d)/) != null;
+    if (this.#beforeDrift !== undefined && isStillThere) this.machine.files.put(CONTAINERD_CONFIG, this.#beforeDrift);
   }
 
   #ended(life: Life, event: string): void {

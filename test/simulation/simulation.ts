@@ -5,7 +5,7 @@
 import { type Log, sleep } from "@drover/lifecycle";
 import { differences } from "./convergence.ts";
 import { heal, planFaults, strike } from "./faults.ts";
-import { manifests, type Scenario } from "./scenario.ts";
+import { commandOf, manifests, type Scenario } from "./scenario.ts";
 import { type Tampering, type Violation, World } from "./world.ts";
 
 export interface SimulationOptions {
@@ -53,7 +53,7 @@ export async function runSimulation(options: SimulationOptions): Promise<Simulat
   const faultRandom = world.random("faults");
   for (const { atMs, kind } of faults) clock.setTimer(atMs, () => strike(kind, world, faultRandom));
   const healAtMs = scenario.faultsUntilMinute * 60_000;
-  if (healAtMs > 0) clock.setTimer(healAtMs, () => heal(world));
+  if (healAtMs > 0) clock.setTimer(healAtMs, () => heal(world, scenario));
   if (tampering?.strike !== undefined) {
     const { atMinute, with: act } = tampering.strike;
     clock.setTimer(atMinute * 60_000, () => void act(world));
@@ -85,10 +85,10 @@ export async function runSimulation(options: SimulationOptions): Promise<Simulat
   };
 }
 
-/** How to run it again, and what broke. */
+/** What broke, and how to run it again. */
 export function describeFailure({ seed, agents, scenario }: SimulationOptions, { violations }: SimulationResult): string {
   const shown = violations.slice(0, 3).map(({ invariant, message, atMs }) => `${invariant} at ${(atMs / 1000).toFixed(3)} s: ${message}`);
-  return `seed ${seed} (${scenario.name}, ${agents} agents): ${shown.join("; ")}; again: node test/simulation/main.ts --seed ${seed} --agents ${agents} --scenario '${scenario.name}'`;
+  return `seed ${seed}: ${shown.join("; ")}; again: ${commandOf({ seed, agents, scenario: scenario.name })}`;
 }
 
 /** The operator: applies each revision when it is due, and again until the coordinator has taken it. */

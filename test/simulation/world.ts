@@ -21,6 +21,9 @@ type Verdict = "healthy" | "unhealthy" | "unknown";
 
 /** What the protocol calls many of a cell. */
 const FEWEST_TOGETHER = 3;
+const SHARE_TOGETHER = 0.2;
+/** An interval of beats and the bus's worst delay: whoever was heard no longer ago is not suspected before the others of its zone are. */
+const HEARD_LATELY_MS = 12_000;
 /** By then whoever decides has seen it. */
 const VERDICT_SETTLED_MS = 10_000;
 
@@ -58,8 +61,12 @@ export class World {
   readonly acknowledged = new Map<string, number>();
   readonly zones: readonly string[];
   readonly silentZones = new Set<string>();
-  /** By node id. */
-  readonly #fellAlone = new Set<string>();
+  /** Ids of nodes that were heard until their zone fell silent. */
+  readonly #fellTogether = new Set<string>();
+  /** Ids of nodes that are cut off by themselves. */
+  readonly #cutAlone = new Set<string>();
+  /** By node id: when this life of the coordinator was given its last beat. */
+  readonly #heardAtMs = new Map<string, number>();
   /** By node id: since when the coordinator has held its verdict. */
   readonly #verdicts = new Map<string, { readonly verdict: Verdict; readonly sinceMs: number }>();
   readonly #zoneOf: ReadonlyMap<string, string | undefined>;
@@ -109,7 +116,11 @@ export class World {
       random: this.random("coordinator"),
       log: log.child({ actor: "coordinator" }),
       say: (event) => transcript.say("coordinator", event),
-      died: (life) => this.network.serverDied(life),
+      died: (life) => {
+        this.#heardAtMs.clear();
+        this.network.serverDied(life);
+      },
+      heard: (nodeId) => this.#heardAtMs.set(nodeId, clock.monotonicMs()),
       isReachable: (address) => this.nodes.some((node) => addressOf(node.name) === address && !node.link.isCut),
       ...(tampering.reportLog === undefined ? {} : { tamper: tampering.reportLog }),
     });
@@ -136,39 +147,60 @@ export class World {
     this.zones = [...new Set(this.#zoneOf.values())].filter((zone) => zone !== undefined);
   }
 
+  /** Cuts a node off, or lets it be there again; where its zone is silent it stays cut off until that is over, too. */
+  cutOff(node: SimulatedNode, isCut: boolean): void {
+    if (isCut) this.#cutAlone.add(node.nodeId);
+    else this.#cutAlone.delete(node.nodeId);
+    this.#linkAgain(node);
+  }
+
   /** Cuts a whole zone off, or lets it be there again. */
   silence(zone: string, isSilent: boolean): void {
     if (this.silentZones.has(zone) === isSilent) return;
     if (isSilent) this.silentZones.add(zone);
     else this.silentZones.delete(zone);
     const nodes = this.nodes.filter(({ nodeId }) => this.#zoneOf.get(nodeId) === zone);
-    const heard = nodes.filter(({ nodeId, link }) => !link.isCut && this.#verdictOf(nodeId) === "healthy");
-    // A zone of which hardly anybody was ever heard is not seen to fall: two may be dead by themselves.
-    const together = new Set(heard.length < FEWEST_TOGETHER ? [] : heard);
-    for (const node of nodes) {
-      if (isSilent && !together.has(node)) this.#fellAlone.add(node.nodeId);
-      else this.#fellAlone.delete(node.nodeId);
+    for (const { nodeId, link } of nodes) {
+      if (isSilent && !link.isCut && this.#verdictOf(nodeId) === "healthy" && this.#wasHeardWithin(HEARD_LATELY_MS, nodeId))
+        this.#fellTogether.add(nodeId);
+      else this.#fellTogether.delete(nodeId);
     }
     this.#observe({ type: "zone", zone, nodes: nodes.map(({ nodeId }) => nodeId), isSilent });
-    for (const node of nodes) {
-      node.link.setCut(isSilent);
-      if (isSilent) this.network.cut(node.nodeId, true);
-    }
+    for (const node of nodes) this.#linkAgain(node);
+  }
+
+  #linkAgain(node: SimulatedNode): void {
+    const zone = this.#zoneOf.get(node.nodeId);
+    const isCut = this.#cutAlone.has(node.nodeId) || (zone !== undefined && this.silentZones.has(zone));
+    node.link.setCut(isCut);
+    if (isCut) this.network.cut(node.nodeId, true);
+  }
+
+  #wasHeardWithin(ms: number, nodeId: string): boolean {
+    const atMs = this.#heardAtMs.get(nodeId);
+    return atMs !== undefined && this.clock.monotonicMs() - atMs <= ms;
   }
 
   #verdictOf(nodeId: string): Verdict | undefined {
     return this.coordinator.coordinator?.fleet.node(nodeId)?.health.verdict;
   }
 
-  /** Where a whole zone is silent nobody is called dead, whatever the second path says; who fell silent alone and before it may be. */
+  /**
+   * Where a whole zone is silent nobody is called dead who fell with it, whatever the second path says. Who had not been heard for a while before it
+   * may be; and where hardly anybody fell, or this coordinator has heard hardly anybody of them, a zone is not seen to fall.
+   */
   judgeVerdicts(): void {
     this.#followVerdicts();
-    for (const [nodeId, zone] of this.#zoneOf) {
-      if (zone === undefined || !this.silentZones.has(zone) || this.#fellAlone.has(nodeId)) continue;
-      const health = this.coordinator.coordinator?.fleet.node(nodeId)?.health;
-      if (health?.verdict !== "unhealthy" || health.reason !== "Silent") continue;
-      const message = `${nodeId} is called dead while all of ${zone} is silent`;
-      this.violations.push({ invariant: "silent zones", message, atMs: this.clock.monotonicMs() });
+    for (const zone of this.silentZones) {
+      const inZone = this.nodes.filter(({ nodeId }) => this.#zoneOf.get(nodeId) === zone);
+      const fallen = inZone.filter(({ nodeId }) => this.#fellTogether.has(nodeId) && this.#heardAtMs.has(nodeId));
+      if (fallen.length < Math.max(FEWEST_TOGETHER, Math.ceil(inZone.length * SHARE_TOGETHER))) continue;
+      for (const { nodeId } of fallen) {
+        const health = this.coordinator.coordinator?.fleet.node(nodeId)?.health;
+        if (health?.verdict !== "unhealthy" || health.reason !== "Silent") continue;
+        const message = `${nodeId} is called dead while all of ${zone} is silent`;
+        this.violations.push({ invariant: "silent zones", message, atMs: this.clock.monotonicMs() });
+      }
     }
   }
 
