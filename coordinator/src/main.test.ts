@@ -107,8 +107,8 @@ beforeAll(async () => {
   stranger = new OperatorClient(context.endpoint, credentials.createSsl(Buffer.from(context.caPem)));
   nodeCredentials = await nodeIdentity();
   // What another process wrote is seen within half a second.
-  await vi.waitFor(async () => expect(codeOf(await call(admin, "getObject", { kind: "Node", name: NODE_ID }))).toBe("OK"), 5_000);
-  await vi.waitFor(async () => expect(codeOf(await call(viewer, "whoAmI", {}))).toBe("OK"), 5_000);
+  await vi.waitFor(async () => expect(codeOf(await call(admin, "getObject", { kind: "Node", name: NODE_ID }))).toBe("OK"), 20_000);
+  await vi.waitFor(async () => expect(codeOf(await call(viewer, "whoAmI", {}))).toBe("OK"), 20_000);
 });
 
 afterAll(async () => {
@@ -305,7 +305,7 @@ describe("the process drover-coordinator", () => {
     const context = await operator("oscar", "operator");
     const tls = credentials.createSsl(Buffer.from(context.caPem), Buffer.from(context.keyPem), Buffer.from(context.certificatePem));
     const client = new NodeSessionClient(context.endpoint, tls);
-    await expect.poll(() => converse(client, Hello.fromPartial({})).then(({ reason }) => reason), { timeout: 5_000 }).toBe("NotANode");
+    await expect.poll(() => converse(client, Hello.fromPartial({})).then(({ reason }) => reason), { timeout: 60_000 }).toBe("NotANode");
     client.close();
   });
 

@@ -122,11 +122,11 @@ describe("get", () => {
     const log = join(site.bed.directory, "watch.log");
     const watch = await site.bed.spawn(nodeProgram, [cliMain, "get", "nodeprofiles", "-w"], log, { DROVER_CONFIG: site.contextFile });
     try {
-      await eventually("the present state is shown", 10_000, async () => (await watch.log()).includes("web "));
+      await eventually("the present state is shown", 60_000, async () => (await watch.log()).includes("web "));
       await site.mustDrover(["apply", "-f", await site.manifest("watched", profile("watched", { "net.core.somaxconn": "1024" }))]);
-      await eventually("the new object is shown", 10_000, async () => /^watched +sysctl/m.test(await watch.log()));
+      await eventually("the new object is shown", 60_000, async () => /^watched +sysctl/m.test(await watch.log()));
       await site.mustDrover(["delete", "nodeprofile/watched"]);
-      await eventually("its end is shown", 10_000, async () => /^watched .*\(deleted\)$/m.test(await watch.log()));
+      await eventually("its end is shown", 60_000, async () => /^watched .*\(deleted\)$/m.test(await watch.log()));
     } finally {
       watch.signal("SIGINT");
     }
@@ -138,7 +138,7 @@ describe("get", () => {
     const words = ["get", "nodes", "-o", "yaml", "-w"];
     const watch = await site.bed.spawn(nodeProgram, [cliMain, ...words], log, { DROVER_CONFIG: site.contextFile });
     try {
-      await eventually("both nodes are shown", 10_000, async () => {
+      await eventually("both nodes are shown", 60_000, async () => {
         const names = parseAllDocuments(await watch.log()).map((document) => document.getIn(["metadata", "name"]));
         return names.includes("web-1") && names.includes("web-2");
       });
@@ -360,7 +360,7 @@ describe("clusters", () => {
         await store.close();
       }
     };
-    await eventually("kube-1 has a plan", 30_000, async () => {
+    await eventually("kube-1 has a plan", 60_000, async () => {
       const { stdout } = await drover("get", "node", "kube-1", "-o", "json");
       return (JSON.parse(stdout) as { status: { desiredGeneration: number } }).status.desiredGeneration > 0;
     });

@@ -134,7 +134,7 @@ beforeAll(async () => {
   before = await fingerprint();
   await beSpokenToBy([...plans.map(({ bytes }) => bytes), aboveTheBound(plan)]);
   await site.startCoordinator();
-  events = await eventually("the agent's reports have come", 30_000, async () => {
+  events = await eventually("the agent's reports have come", 60_000, async () => {
     const all = await reportedEvents();
     return all.some(({ body }) => body?.$case === "stepResult" && body.value.reason === "ImpactExceeded") && all;
   });

@@ -50,7 +50,7 @@ beforeAll(async () => {
   directory = join(site.bed.directory, "laboratory");
   await mkdir(directory);
   const program = await site.bed.spawn(nodeProgram, [laboratory, directory], join(site.bed.directory, "laboratory.log"));
-  await eventually("the laboratory answers", 30_000, async () => (await ask("recorded", { port: 0 })).bytes === 0).catch(async (error) => {
+  await eventually("the laboratory answers", 60_000, async () => (await ask("recorded", { port: 0 })).bytes === 0).catch(async (error) => {
     throw new Error(await program.log(), { cause: error });
   });
   unspent = await joinToken();
@@ -79,7 +79,7 @@ describe.concurrent("a machine that meets another CA than the one it pins", () =
     await writeFile(join(home, "agent.yaml"), stringify(config));
     const agent = await site.bed.spawn(nodeProgram, [agentMain, "run", "--config", join(home, "agent.yaml")], join(home, "log"));
     try {
-      await eventually("the agent has refused", 20_000, async () => (await agent.log()).includes("CaPinMismatch"));
+      await eventually("the agent has refused", 60_000, async () => (await agent.log()).includes("CaPinMismatch"));
       const { handshakes, bytes } = await ask("recorded", { port });
       expect([handshakes > 0, bytes]).toEqual([true, 0]);
       expect((await readFile(joinTokenFile, "utf8")).trim()).toBe(token.joinToken);
@@ -116,10 +116,10 @@ describe("a report in another node's name", () => {
     await ask("report", { name: "other", bodyNode: victim, subjectNode: own, marker: "forged body" });
     await ask("report", { name: "other", bodyNode: victim, subjectNode: victim, marker: "forged subject" });
     await ask("report", { name: "other", bodyNode: own, subjectNode: own, marker: "honest" });
-    await eventually("the honest report is logged", 10_000, async () => (await markers()).some(({ marker }) => marker === "honest"));
+    await eventually("the honest report is logged", 60_000, async () => (await markers()).some(({ marker }) => marker === "honest"));
     expect((await markers()).filter(({ marker }) => marker.startsWith("forged"))).toEqual([]);
     expect((await markers()).filter(({ nodeId }) => nodeId === victim)).toEqual([]);
-    await eventually("the refusal is audited", 10_000, async () =>
+    await eventually("the refusal is audited", 60_000, async () =>
       (await site.mustDrover(["audit", "--actor", `node:${own}`])).includes("ReportRefused"),
     );
     expect((await ask("lines", { name: "other" })).violations).toBeGreaterThan(0);
@@ -133,7 +133,7 @@ describe("drover node revoke", () => {
     expect([natsEndedAtMs, sessionEndedAtMs, before.natsEndedAtMs, before.sessionEndedAtMs]).toEqual(Array(4).fill(undefined));
     const startedAtMs = Date.now();
     await site.mustDrover(["node", "revoke", "revoked", "--reason", "sold"]);
-    const ended = await eventually("both lines are cut", 10_000, async () => {
+    const ended = await eventually("both lines are cut", 60_000, async () => {
       const lines = await ask("lines", { name: "revoked" });
       return lines.natsEndedAtMs !== undefined && lines.sessionEndedAtMs !== undefined && lines;
     });

@@ -45,14 +45,14 @@ describe("a repair of a node", () => {
   });
 
   it("restarts containerd on the machine itself", async () => {
-    const before = await eventually("containerd runs", 10_000, () => machine.servicePid("containerd"));
+    const before = await eventually("containerd runs", 60_000, () => machine.servicePid("containerd"));
     await site.mustDrover(["repair", "ill", "--rung", "RestartUnits", "--unit", "containerd.service", "--reason", "test", "--yes"]);
     const after = await eventually("containerd is another", 60_000, async () => {
       const pid = await machine.servicePid("containerd");
       return pid !== undefined && pid !== before && pid;
     });
     expect(after).not.toBe(before);
-    const book = await eventually("the rung is written down as done", 30_000, async () => {
+    const book = await eventually("the rung is written down as done", 60_000, async () => {
       const held = await machine.run("cat", ["/var/lib/drover-agent/rungs.json"]);
       return held.stdout.includes('"done":true') && held.stdout;
     });

@@ -151,11 +151,11 @@ describe("a download", () => {
     const doneBytes: number[] = [];
     let ended: unknown;
     const failing = fetch({}, doneBytes).catch((error: unknown) => (ended = error));
-    await vi.waitFor(() => expect([asked.length, doneBytes.length]).toEqual([1, how === "answers nothing" ? 0 : 1]));
+    await vi.waitFor(() => expect([asked.length, doneBytes.length]).toEqual([1, how === "answers nothing" ? 0 : 1]), 20_000);
     await vi.waitFor(async () => {
       await clock.advance(31_000);
       expect(ended).toBeDefined();
-    });
+    }, 20_000);
     await failing;
     expect(ended).toMatchObject({ reason: "SourceUnreachable", message: expect.stringContaining("30000 ms") as string });
   });

@@ -110,6 +110,12 @@ export class Subject {
     await this.#parts.afterBoot(this.#parts.machine);
   }
 
+  /** For people: by which ways the machine speaks. */
+  async paths(): Promise<string> {
+    const { stdout } = await this.#parts.machine.run("sh", ["-c", "ip -o addr; ip route; ip -o link; ss -tnp"]);
+    return stdout.replaceAll("\n", " | ");
+  }
+
   async log(): Promise<string> {
     return this.#parts.machine.serviceLog(SERVICE);
   }

@@ -83,8 +83,11 @@ async function undone(
   let isDealt = blow === "none";
   for (;;) {
     if (performance.now() - beganMs > patienceMs) {
+      if (last === undefined) throw new Error(`not undone within ${patienceMs} ms: no try record was seen`);
+      const record = last.tried === undefined ? "none" : `${last.tried.phase} of generation ${last.tried.generation}`;
+      const ends = planEnds(await subject.log()).slice(-3);
       throw new Error(
-        `not undone within ${patienceMs} ms: ${last === undefined ? "no try record was seen" : subject.difference(before, last.state)}`,
+        `not undone within ${patienceMs} ms: ${subject.difference(before, last.state)}; try record: ${record}; plans ended: ${JSON.stringify(ends)}; ${await subject.paths()}`,
       );
     }
     const seen = await subject.look();

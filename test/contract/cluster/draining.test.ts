@@ -174,13 +174,13 @@ describe.skipIf(binaries === undefined)(`draining by a real kube-apiserver${why}
     await endTerminating();
     await begin();
     await allow(1);
-    await eventually("the last one goes", 30_000, async () => (await terminating()).includes("web-2"));
+    await eventually("the last one goes", 60_000, async () => (await terminating()).includes("web-2"));
     expect(await record()).toMatchObject({ phase: "draining" });
     await endTerminating();
-    await eventually("it is drained", 10_000, async () => (await record())?.phase === "drained");
+    await eventually("it is drained", 60_000, async () => (await record())?.phase === "drained");
     expect((await api.podsOf(NODE_NAME, signal)).map(({ name }) => name).sort()).toEqual(["done", "proxy", "static"]);
     await want("release", 0);
-    await eventually("it is let go", 10_000, async () => (await record()) === undefined);
+    await eventually("it is let go", 60_000, async () => (await record()) === undefined);
     expect((await spec()).unschedulable).toBeUndefined();
     expect((await api.node(NODE_NAME, signal))?.annotations["drover.dev/cordoned"]).toBeUndefined();
   });
@@ -189,7 +189,7 @@ describe.skipIf(binaries === undefined)(`draining by a real kube-apiserver${why}
     await putPod("web-3", { kind: "ReplicaSet" });
     await allow(0);
     await want("drain", 5_000);
-    await eventually("it is cordoned", 10_000, async () => (await spec()).unschedulable === true);
+    await eventually("it is cordoned", 60_000, async () => (await spec()).unschedulable === true);
     await eventually(
       "it timed out, and is let go",
       20_000,
@@ -200,7 +200,7 @@ describe.skipIf(binaries === undefined)(`draining by a real kube-apiserver${why}
     });
     expect(await terminating()).toEqual([]);
     await want("release", 0);
-    await eventually("the record is gone", 10_000, async () => (await record()) === undefined);
+    await eventually("the record is gone", 60_000, async () => (await record()) === undefined);
   });
 
   it("evicts only the very pod that was seen, and finds one that has gone gone", async () => {

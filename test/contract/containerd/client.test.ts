@@ -79,7 +79,7 @@ describe("the containerd client on a real containerd", () => {
     const name = "registry.test/team/app:v1";
     await client.putImage(name, image.digest, PINNED, signal);
     expect(await record(name)).toMatchObject({ digest: image.digest, labels: PINNED });
-    const seenByCri = await eventually("CRI sees the name", 10_000, () => criImage(name));
+    const seenByCri = await eventually("CRI sees the name", 60_000, () => criImage(name));
     expect(seenByCri.repoDigests).toEqual([`registry.test/team/app@${image.digest}`]);
     expect((await record(name))?.labels).toMatchObject(PINNED);
 
@@ -111,7 +111,7 @@ describe("the containerd client on a real containerd", () => {
     expect(seen.at(-1)).toBe(image.sizeBytes);
     expect(await isComplete(image.digest)).toBe(true);
     await client.putImage(name, image.digest, PINNED, signal);
-    expect(await eventually("CRI sees it", 10_000, () => criImage(name))).toMatchObject({ id: image.config.digest });
+    expect(await eventually("CRI sees it", 60_000, () => criImage(name))).toMatchObject({ id: image.config.digest });
     expect(await record(name)).toMatchObject({ digest: image.digest, labels: PINNED });
     await client.importArchive(path, { name, digest: image.digest }, ignore, signal);
     expect(await record(name)).toMatchObject({ digest: image.digest, labels: PINNED });
@@ -127,9 +127,9 @@ describe("the containerd client on a real containerd", () => {
     await containerd.kill();
     await expect(client.version(signal)).rejects.toMatchObject({ name: "ContainerdError", code: "Unavailable" });
     await containerd.start();
-    await eventually("containerd is found again", 10_000, () => client.version(signal));
+    await eventually("containerd is found again", 60_000, () => client.version(signal));
     expect(await isComplete(image.digest)).toBe(true);
-    await eventually("CRI has it", 10_000, () => criImage("registry.test/kept:v1"));
+    await eventually("CRI has it", 60_000, () => criImage("registry.test/kept:v1"));
   });
 
   test("of an index only this machine's image is brought, pulled or imported, and the name keeps the index's digest", async () => {
@@ -147,7 +147,7 @@ describe("the containerd client on a real containerd", () => {
       const name = `registry.test/team/multi:${tag}`;
       expect(await isComplete(index.digest)).toBe(true);
       expect(await record(name)).toMatchObject({ digest: index.digest });
-      expect(await eventually("CRI sees it", 10_000, () => criImage(name))).toMatchObject({ id: index.images[1]!.config.digest });
+      expect(await eventually("CRI sees it", 60_000, () => criImage(name))).toMatchObject({ id: index.images[1]!.config.digest });
     }
     expect(ctr("content", "ls", "-q")).not.toContain(other.layers[0]!.digest);
     const foreign = new ContainerdClient({ socketPath: containerd.socketPath, platform: { os: "linux", architecture: "riscv64" } });
@@ -172,7 +172,7 @@ describe("the containerd client on a real containerd", () => {
     await expect(importing).rejects.toMatchObject({ name: "ContainerdError", code: "Unavailable" });
     await killing;
     await containerd.start();
-    await eventually("containerd is found again", 10_000, () => client.version(signal));
+    await eventually("containerd is found again", 60_000, () => client.version(signal));
     expect(await isComplete(image.digest)).toBe(false);
     const seen: number[] = [];
     await client.importArchive(path, wanted, ({ doneBytes }) => seen.push(doneBytes), signal);

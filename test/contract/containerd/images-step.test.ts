@@ -111,14 +111,14 @@ describe("the images step on a real containerd", () => {
       () => undefined,
       (error: unknown) => error,
     );
-    await eventually("half of it was sent", 20_000, () => mirror.sentBytes > 4 * MIB);
+    await eventually("half of it was sent", 60_000, () => mirror.sentBytes > 4 * MIB);
     await containerd.kill();
     expect(await applying).toMatchObject({ reason: expect.stringMatching(/PullFailed|ContainerdUnavailable/), isRetryable: true });
     await expect(imagesStep.observe(spec, context())).rejects.toMatchObject({ reason: "ContainerdUnavailable", isRetryable: true });
 
     mirror.setBytesPerSecond(Number.POSITIVE_INFINITY);
     await containerd.start();
-    await eventually("containerd is found again", 10_000, () => client.version(new AbortController().signal));
+    await eventually("containerd is found again", 60_000, () => client.version(new AbortController().signal));
     const changes = await diff(spec);
     expect(changes.map((change) => change.path)).toEqual(["a.test/team/large:v1"]);
     const sentBefore = mirror.sentBytes;

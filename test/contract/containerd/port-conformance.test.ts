@@ -58,7 +58,7 @@ describe.each([
   const { signal } = new AbortController();
   const record = async (name: string) => (await world.containerd.listImages(signal)).find((image) => image.name === name);
   const seenByCri = (name: string) =>
-    eventually(`CRI lists ${name}`, 10_000, async () =>
+    eventually(`CRI lists ${name}`, 60_000, async () =>
       (await world.containerd.listCriImages(signal)).find((image) => image.repoTags.includes(name)),
     );
 

@@ -53,14 +53,14 @@ describe.skipIf(missing !== undefined)("the full machine", () => {
 
   it("restarts a service that is killed, counts its starts and keeps what it said", async () => {
     await one.addService("talker", "echo up as $$; exec sleep 1000\n");
-    const first = await eventually("the service runs", 10_000, () => one.servicePid("talker"));
+    const first = await eventually("the service runs", 60_000, () => one.servicePid("talker"));
     process.kill(first, "SIGKILL");
-    const second = await eventually("it runs again", 10_000, async () => {
+    const second = await eventually("it runs again", 60_000, async () => {
       const pid = await one.servicePid("talker");
       return pid !== first && pid;
     });
     expect(await readFile(`/proc/${second}/cmdline`, "utf8")).toContain("sleep");
-    await eventually("both starts are in the journal", 10_000, async () => (await one.serviceStarts("talker")) === 2);
+    await eventually("both starts are in the journal", 60_000, async () => (await one.serviceStarts("talker")) === 2);
     expect((await one.serviceLog("talker")).match(/up as \d+/g)).toHaveLength(2);
   });
 
@@ -77,12 +77,12 @@ describe.skipIf(missing !== undefined)("the full machine", () => {
     expect((await one.run("cat", ["/run/lost"])).exitCode).not.toBe(0);
     expect(await one.readFile("/proc/sys/kernel/random/boot_id")).not.toBe(before);
     expect(await one.readFile("/etc/machine-id")).toBe(machineId);
-    await eventually("the service is back", 10_000, () => one.servicePid("talker"));
+    await eventually("the service is back", 60_000, () => one.servicePid("talker"));
   });
 
   it("can be booted again when it has powered itself off", async () => {
     await one.run("systemctl", ["poweroff"]);
-    await eventually("it is off", 30_000, async () => {
+    await eventually("it is off", 60_000, async () => {
       try {
         return one.pid === 0;
       } catch {
@@ -101,8 +101,8 @@ describe.skipIf(missing !== undefined)("the full machine", () => {
     const held = JSON.parse(line) as { directory: string; sleeperPid: number };
     expect(await cgroupsOf(held.directory)).toContain("sleeper.service");
     holder.kill("SIGKILL");
-    await eventually("the machine's processes are gone", 10_000, () => access(`/proc/${held.sleeperPid}`).then(isFalse, isTrue));
-    await eventually("the bed's folder is gone", 20_000, () => access(held.directory).then(isFalse, isTrue));
+    await eventually("the machine's processes are gone", 60_000, () => access(`/proc/${held.sleeperPid}`).then(isFalse, isTrue));
+    await eventually("the bed's folder is gone", 60_000, () => access(held.directory).then(isFalse, isTrue));
     expect(await cgroupsOf(held.directory)).toBe("");
     expect(await readFile("/proc/self/mountinfo", "utf8")).not.toContain(held.directory);
   });

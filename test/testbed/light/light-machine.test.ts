@@ -41,9 +41,9 @@ describe("the light machine", () => {
   it("restarts a service that is killed, and systemctl speaks to its supervisor", async () => {
     const machine = await bed.addLightMachine("sup");
     await machine.addService("sleeper", "exec sleep 1000\n");
-    const first = await eventually("the service runs", 10_000, () => machine.servicePid("sleeper"));
+    const first = await eventually("the service runs", 60_000, () => machine.servicePid("sleeper"));
     process.kill(first, "SIGKILL");
-    const second = await eventually("the service runs again", 10_000, async () => {
+    const second = await eventually("the service runs again", 60_000, async () => {
       const pid = await machine.servicePid("sleeper");
       return pid !== first && pid;
     });
@@ -57,7 +57,7 @@ describe("the light machine", () => {
     const machine = await bed.addLightMachine("many");
     const names = Array.from({ length: 24 }, (_, index) => `sleeper-${index}`);
     await Promise.all(names.map((name) => machine.addService(name, "exec sleep 1000\n")));
-    for (const name of names) await eventually(`${name} runs`, 20_000, () => machine.servicePid(name));
+    for (const name of names) await eventually(`${name} runs`, 60_000, () => machine.servicePid(name));
     const supervised = (await machine.run("ls", ["/run/supervisor"])).stdout.split("\n").filter((file) => file.endsWith(".starts"));
     expect(supervised.toSorted()).toEqual(names.map((name) => `${name}.starts`).toSorted());
   });
@@ -69,8 +69,8 @@ describe("the light machine", () => {
     const [line] = (await once(createInterface({ input: holder.stdout }), "line")) as [string];
     const held = JSON.parse(line) as { directory: string; sleeperPid: number };
     holder.kill("SIGKILL");
-    await eventually("the machine's processes are gone", 10_000, async () => !(await exists(`/proc/${held.sleeperPid}`)));
-    await eventually("the bed's folder is gone", 10_000, async () => !(await exists(held.directory)));
+    await eventually("the machine's processes are gone", 60_000, async () => !(await exists(`/proc/${held.sleeperPid}`)));
+    await eventually("the bed's folder is gone", 60_000, async () => !(await exists(held.directory)));
     expect(await readFile("/proc/self/mountinfo", "utf8")).not.toContain(held.directory);
   });
 

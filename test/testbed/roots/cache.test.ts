@@ -42,7 +42,7 @@ it("lets go of the lock when a builder is killed with SIGKILL, and takes its hal
   const module = fileURLToPath(new URL("./cache.ts", import.meta.url));
   const script = `import { cached } from ${JSON.stringify(module)}; await cached("thing-3", () => new Promise(() => setInterval(() => {}, 1000)));`;
   const builder = spawn(process.execPath, ["--input-type=module", "--eval", script], { stdio: "inherit" });
-  await eventually("it builds", 20_000, async () => (await readdir(cache)).some((name) => name.startsWith("thing-3.half-")));
+  await eventually("it builds", 60_000, async () => (await readdir(cache)).some((name) => name.startsWith("thing-3.half-")));
   builder.kill("SIGKILL");
   await once(builder, "exit");
   await cached("thing-3", (directory) => writeFile(join(directory, "file"), "whole"));

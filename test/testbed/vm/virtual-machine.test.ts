@@ -59,10 +59,10 @@ describe.skipIf(process.env["DROVER_VM"] !== "1")("the virtual machine (by DROVE
     const bytes = randomBytes(1_000_000);
     expect((await machine.runForBytes("cat", [], { input: bytes })).stdout.equals(bytes)).toBe(true);
     await expect(machine.run("sleep", ["1000"], { timeoutMs: 500 })).rejects.toThrow("took longer than 500 ms");
-    await eventually("what took too long is gone", 20_000, async () => (await machine.run("pgrep", ["-x", "sleep"])).exitCode === 1);
+    await eventually("what took too long is gone", 60_000, async () => (await machine.run("pgrep", ["-x", "sleep"])).exitCode === 1);
     const log = join(site.bed.directory, "spawned.log");
     const spawned = await machine.spawn("sh", ["-c", "echo there; trap 'exit 3' TERM; while :; do sleep 0.1; done"], log);
-    await eventually("what it wrote is there", 20_000, async () => (await spawned.log()) === "there\n");
+    await eventually("what it wrote is there", 60_000, async () => (await spawned.log()) === "there\n");
     await spawned.stop();
     expect(await spawned.ended).toBe(3);
   });
@@ -77,10 +77,10 @@ describe.skipIf(process.env["DROVER_VM"] !== "1")("the virtual machine (by DROVE
 
   it("restarts a service that is killed", async () => {
     await machine.addService("sleeper", "echo hello\nexec sleep 1000\n");
-    const first = await eventually("it runs", 20_000, () => machine.servicePid("sleeper"));
+    const first = await eventually("it runs", 60_000, () => machine.servicePid("sleeper"));
     await sh(`kill -9 ${first}`);
-    await eventually("it runs again", 20_000, async () => ((await machine.servicePid("sleeper")) ?? first) !== first);
-    await eventually("both starts are counted", 20_000, async () => (await machine.serviceStarts("sleeper")) === 2);
+    await eventually("it runs again", 60_000, async () => ((await machine.servicePid("sleeper")) ?? first) !== first);
+    await eventually("both starts are counted", 60_000, async () => (await machine.serviceStarts("sleeper")) === 2);
     expect((await machine.serviceLog("sleeper")).match(/^hello$/gm)).toHaveLength(2);
   });
 
@@ -132,7 +132,7 @@ describe.skipIf(process.env["DROVER_VM"] !== "1")("the virtual machine (by DROVE
     const held = JSON.parse(line) as { readonly directory: string; readonly qemuPid: number };
     expect(await isThere(`/proc/${held.qemuPid}`)).toBe(true);
     holder.kill("SIGKILL");
-    await eventually("qemu is gone", 10_000, async () => !(await isThere(`/proc/${held.qemuPid}`)));
-    await eventually("the bed's folder is gone", 10_000, async () => !(await isThere(held.directory)));
+    await eventually("qemu is gone", 60_000, async () => !(await isThere(`/proc/${held.qemuPid}`)));
+    await eventually("the bed's folder is gone", 60_000, async () => !(await isThere(held.directory)));
   });
 });
