@@ -3,6 +3,9 @@ import type { Facts } from "@drover/proto";
 
 const ARCHITECTURES: Readonly<Record<string, string>> = { x64: "amd64", x86_64: "amd64", aarch64: "arm64" };
 
+/** Of every label that facts give. */
+export const FACT_LABEL_PREFIX = "drover.dev/";
+
 /** Labels under drover.dev/; a fact that is not known has none. */
 export function factLabels(facts: Facts): Record<string, string> {
   const labels: Readonly<Record<string, string>> = {

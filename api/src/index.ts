@@ -3,7 +3,7 @@ export { checkBinaries, KEPT_SUFFIX, malformedBinary, mayRestart } from "./binar
 export { canonicalJson, contentDigest } from "./canonical-json.ts";
 export { type Compilation, compile, revisionOf, revisionOfLock } from "./compile.ts";
 export { formatDuration, parseDurationMs } from "./duration.ts";
-export { factLabels, labelValueOf } from "./fact-labels.ts";
+export { FACT_LABEL_PREFIX, factLabels, labelValueOf } from "./fact-labels.ts";
 export { impactOf, type StepImpact, stepImpacts, upperBoundImpact } from "./impact.ts";
 export { combinedJsonSchema, type JsonSchema, jsonSchemas } from "./json-schema.ts";
 export { checkKubernetes } from "./kubernetes-rules.ts";

@@ -2,7 +2,7 @@
  * The coordinator's core on ports alone: what it decides, what it tells nodes, what it answers people. No socket, no file, no process: main.ts gives it
  * real ones, a simulation gives it memory and a virtual clock.
  */
-import { type Clock, type Component, type Log, type Random, runGroup, withDeadline } from "@drover/lifecycle";
+import { type Clock, type Component, type Log, type Random, runGroup, sleep, withDeadline } from "@drover/lifecycle";
 import type { ConverseRequest, ConverseResponse } from "@drover/proto";
 import { auditOperation, keepAuditBounded } from "./audit/audit.ts";
 import type { Bus } from "./bus/bus.ts";
@@ -101,6 +101,7 @@ const LOAD_DEADLINE_MS = 60_000;
 const noWebhook: AskWebhook = () => Promise.resolve({ isPassed: false, message: "no webhook can be asked from here" });
 const DEFAULT_AUDIT_RECORDS = 10_000;
 const CLONE_AUDIT_PAUSE_MS = 600_000;
+const FORGET_EVERY_MS = 60_000;
 
 export function createCoordinator(parts: CoordinatorParts): Coordinator {
   return new CoordinatorCore(parts);
@@ -136,7 +137,7 @@ class CoordinatorCore implements Coordinator {
     this.#higherPairs = new HigherPairs(clock);
     const catalog = new Catalog(store);
     const fleet = new FleetState();
-    const knownNode = (nodeId: string): boolean => isValid(catalog.nodeRecords.get(nodeId)?.value);
+    const knownNode = (nodeId: string): boolean => isValid(catalog.nodeRecords.look(nodeId));
     const desired = (nodeId: string): DesiredNode | undefined => catalog.desired.get(nodeId)?.value;
     const audit = (entry: AuditEntry): void => this.#audit(entry);
     const clonesAudited = new OnceInAWhile(CLONE_AUDIT_PAUSE_MS);
@@ -324,6 +325,7 @@ class CoordinatorCore implements Coordinator {
       { name: "observer", run: (signal) => this.#observer.run(signal) },
       ...(suspects === undefined ? [] : [{ name: "suspects", run: (signal: AbortSignal) => suspects.run(signal) }]),
       { name: "ingest", run: (signal) => this.#ingest.run(signal) },
+      { name: "memory", run: (signal) => this.#forgetUnused(signal) },
       { name: "audit", run: (signal) => keepAuditBounded({ store, clock, keep }, signal) },
       { name: "revocation", run: (signal) => keepRevoked({ store, bus, clock, random, log }, signal) },
       { name: "waker", run: (signal) => this.#waker.run(signal) },
@@ -351,7 +353,7 @@ class CoordinatorCore implements Coordinator {
     for (const { value } of catalog.objects("Node").values()) {
       const nodeId = value.metadata.uid ?? "";
       const observed = fleet.node(nodeId);
-      const phase = phaseOf({ record: catalog.nodeRecords.get(nodeId)?.value, desired: catalog.desired.get(nodeId)?.value, observed });
+      const phase = phaseOf({ record: catalog.nodeRecords.look(nodeId), desired: catalog.desired.look(nodeId), observed });
       const verdict = observed?.health.verdict ?? "unknown";
       nodesByPhase.set(phase, (nodesByPhase.get(phase) ?? 0) + 1);
       nodesByHealth.set(verdict, (nodesByHealth.get(verdict) ?? 0) + 1);
@@ -405,6 +407,13 @@ class CoordinatorCore implements Coordinator {
         else this.fleet.add(nodeId);
       }
     });
+  }
+
+  async #forgetUnused(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await sleep(this.#parts.clock, FORGET_EVERY_MS, signal).catch(() => undefined);
+      this.catalog.forgetUnused();
+    }
   }
 
   #lacksKinds(nodeId: string): boolean {

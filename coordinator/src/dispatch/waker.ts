@@ -121,7 +121,7 @@ export class Waker {
   }
 
   #look(nodeId: string): void {
-    const desired = this.#parts.catalog.desired.get(nodeId)?.value;
+    const desired = this.#parts.catalog.desired.look(nodeId);
     if (desired === undefined || this.#hasActed(desired)) this.#forget(nodeId);
     else this.#await(desired, this.#parts.random.unit() * TICK_MS);
   }

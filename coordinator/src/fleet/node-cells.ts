@@ -1,6 +1,6 @@
 /** The cells a node is in, from its labels. */
 import type { Labels } from "@drover/api";
-import { shardOf } from "@drover/proto";
+import { SHARD_COUNT, shardOf } from "@drover/proto";
 import type { Catalog } from "../resources/catalog.ts";
 
 const ZONE_LABEL = "topology.kubernetes.io/zone";
@@ -9,37 +9,42 @@ const RACK_LABEL = "topology.drover.dev/rack";
 const MIN_NODES_FOR_SHARDS = 1_000;
 /** Which server of a cluster a node is connected to is not known: all are taken to hang on the same one. */
 const ONE_NATS_SERVER = "NATS server";
+const SHARDS = Array.from({ length: SHARD_COUNT }, (_, shard) => `shard ${shard}`);
+const NO_LABELS: Labels = {};
 
 /** Keys that read as words: "zone a", "rack a/7", "NATS server". Racks of the same name in two zones are two. */
 export function cellsOf(nodeId: string, labels: Labels, fleetSize: number): readonly string[] {
+  return withShard(labelledCells(labels), nodeId, fleetSize);
+}
+
+function withShard(cells: readonly string[], nodeId: string, fleetSize: number): readonly string[] {
+  return fleetSize > MIN_NODES_FOR_SHARDS ? [...cells, SHARDS[shardOf(nodeId)]!] : cells;
+}
+
+function labelledCells(labels: Labels): readonly string[] {
   const cells = [ONE_NATS_SERVER];
   const zone = labels[ZONE_LABEL] ?? "";
   const rack = labels[RACK_LABEL] ?? "";
   if (zone !== "") cells.push(`zone ${zone}`);
   if (rack !== "") cells.push(zone === "" ? `rack ${rack}` : `rack ${zone}/${rack}`);
-  if (fleetSize > MIN_NODES_FOR_SHARDS) cells.push(`shard ${shardOf(nodeId)}`);
   return cells;
 }
 
-/** Asked each second for each node: remembered as long as its Node object stays the same. */
+/** Asked often for each node: what its labels say is worked out once for all nodes with the same ones. */
 export class CellIndex {
-  readonly #catalog: Pick<Catalog, "nodeRecords" | "objects">;
+  readonly #catalog: Pick<Catalog, "nodeRecords" | "nodes">;
   readonly #fleet: { readonly size: number };
-  readonly #cells = new WeakMap<object, { readonly fleetSize: number; readonly cells: readonly string[] }>();
+  readonly #cells = new WeakMap<Labels, readonly string[]>();
 
-  constructor(catalog: Pick<Catalog, "nodeRecords" | "objects">, fleet: { readonly size: number }) {
+  constructor(catalog: Pick<Catalog, "nodeRecords" | "nodes">, fleet: { readonly size: number }) {
     this.#catalog = catalog;
     this.#fleet = fleet;
   }
 
   of(nodeId: string): readonly string[] {
-    const { size } = this.#fleet;
-    const node = this.#catalog.objects("Node").get(this.#catalog.nodeRecords.get(nodeId)?.value.name ?? "")?.value;
-    if (node === undefined) return cellsOf(nodeId, {}, size);
-    const held = this.#cells.get(node);
-    if (held?.fleetSize === size) return held.cells;
-    const cells = cellsOf(nodeId, node.metadata.labels ?? {}, size);
-    this.#cells.set(node, { fleetSize: size, cells });
-    return cells;
+    const labels = this.#catalog.nodes.look(this.#catalog.nodeRecords.look(nodeId)?.name ?? "")?.metadata.labels ?? NO_LABELS;
+    let cells = this.#cells.get(labels);
+    if (cells === undefined) this.#cells.set(labels, (cells = labelledCells(labels)));
+    return withShard(cells, nodeId, this.#fleet.size);
   }
 }

@@ -22,6 +22,34 @@ export interface PackedColumns {
   readonly chunks: readonly Uint8Array[];
 }
 
+export interface PackedValue {
+  read(): Uint8Array;
+}
+
+class Located implements PackedValue {
+  readonly #chunk: Uint8Array;
+  readonly #offset: number;
+  readonly #length: number;
+  readonly #raw: number;
+  readonly #template: Template | undefined;
+
+  constructor(chunk: Uint8Array, offset: number, length: number, raw: number, template: Template | undefined) {
+    this.#chunk = chunk;
+    this.#offset = offset;
+    this.#length = length;
+    this.#raw = raw;
+    this.#template = template;
+  }
+
+  read(): Uint8Array {
+    const packed = this.#chunk.subarray(this.#offset, this.#offset + this.#length);
+    if (this.#template === undefined) return packed;
+    const unpacked = new Uint8Array(this.#raw);
+    this.#template.decode(packed, unpacked);
+    return unpacked;
+  }
+}
+
 interface Shape {
   readonly template: Template;
   users: number;
@@ -98,6 +126,15 @@ export class PackedValues {
     if (this.#unpacked.length < raw) this.#unpacked = new Uint8Array(raw * 2);
     const length = this.#shapes[shape]!.template.decode(packed, this.#unpacked);
     return this.#unpacked.subarray(0, length);
+  }
+
+  /** The same, to be read at any time, also when the slot has another value or none. */
+  at(slot: number): PackedValue {
+    if (!this.has(slot)) throw new RangeError(`there is no value ${slot}`);
+    const at = this.#at[slot]!;
+    const shape = this.#shape[slot]!;
+    const template = shape === PLAIN ? undefined : this.#shapes[shape]!.template;
+    return new Located(this.#chunks[Math.floor(at / CHUNK_BYTES)]!, at % CHUNK_BYTES, this.#length[slot]!, this.#raw[slot]!, template);
   }
 
   set(slot: number, value: Uint8Array): void {

@@ -30,9 +30,9 @@ import type {
 import { keys } from "../store/keys.ts";
 import type { Store, StoreEntry } from "../store/store.ts";
 import { readJson } from "../store/values.ts";
-import { LeanMap, type Stored } from "./lean-map.ts";
+import { type EachNode, LeanMap, type Stored } from "./lean-map.ts";
 
-export type { Stored } from "./lean-map.ts";
+export type { EachNode, Stored } from "./lean-map.ts";
 
 export interface ObjectOf {
   readonly NodeProfile: NodeProfile;
@@ -76,52 +76,38 @@ const HISTORY_LENGTH = 10_000;
 /** Entries read at a time; between two pages others get their turn. */
 const PAGE = 2_000;
 
-const shared = new Map<string, unknown>();
-const MAX_SHARED = 10_000;
+type OneForEachNode = EachNode<object> & Pick<LeanMap<object>, "forgetUnused" | "revisionOf" | "take" | "delete">;
 
-/** One and the same for all that are equal. */
-function share<V>(value: V): V {
-  const text = typeof value === "string" ? value : JSON.stringify(value);
-  const known = shared.get(text);
-  if (known !== undefined && typeof known === typeof value) return known as V;
-  if (shared.size >= MAX_SHARED) shared.clear();
-  shared.set(text, value);
-  return value;
-}
-
-type OneForEachNode = ReadonlyMap<string, Stored<object>> & Pick<LeanMap<object>, "revisionOf" | "take" | "delete">;
-
-/** Of what there is one for each node, only what is asked for in every look at the fleet is held as objects. */
+/** Of what there is one for each node, what is asked for in every look at the fleet is held in columns. */
 function lean(): ReadonlyMap<string, OneForEachNode> {
   return new Map<string, OneForEachNode>([
-    [keys.nodes, new LeanMap<NodeRecord>({ held: ["nodeId", "name", "revokedAtMs", "rejoin"] })],
+    [keys.nodes, new LeanMap<NodeRecord>({ nodeId: "name", name: "text", revokedAtMs: "number", rejoin: "number" })],
     [
       keys.allDesired,
       new LeanMap<DesiredNode>({
-        held: [
-          "nodeId",
-          "planEpoch",
-          "generation",
-          "revision",
-          "nodeSet",
-          "rollout",
-          "decidedAtMs",
-          "rejoin",
-          "enforcedAtMs",
-          "interruptions",
-        ],
-        share: (value) => ({ ...value, revision: share(value.revision), nodeSet: share(value.nodeSet), rollout: share(value.rollout) }),
+        nodeId: "name",
+        planEpoch: "number",
+        generation: "number",
+        revision: "word",
+        nodeSet: "word",
+        rollout: "word",
+        decidedAtMs: "number",
+        rejoin: "number",
+        enforcedAtMs: "number",
+        interruptions: "number",
       }),
     ],
-    [keys.objectsOf("Node"), new LeanMap<Node>({ held: ["apiVersion", "kind", "metadata"], share: withSharedLabels })],
-    [keys.joinTokens, new LeanMap<JoinTokenRecord>({ held: ["id"] })],
-    [keys.objectsOf("JoinToken"), new LeanMap<JoinToken>({ held: ["apiVersion", "kind"] })],
+    [
+      keys.objectsOf("Node"),
+      new LeanMap<Node>({
+        apiVersion: "word",
+        kind: "word",
+        metadata: { name: "name", uid: "text", labels: "word", generation: "number", creationTimestamp: "time" },
+      }),
+    ],
+    [keys.joinTokens, new LeanMap<JoinTokenRecord>({ id: "name" })],
+    [keys.objectsOf("JoinToken"), new LeanMap<JoinToken>({ apiVersion: "word", kind: "word" })],
   ]);
-}
-
-function withSharedLabels(node: Node): Node {
-  const { labels } = node.metadata;
-  return labels === undefined ? node : { ...node, metadata: { ...node.metadata, labels: share(labels) } };
 }
 
 export class Catalog {
@@ -147,16 +133,20 @@ export class Catalog {
     return this.#read(keys.objectsOf(kind)) as ReadonlyMap<string, Stored<ObjectOf[K]>>;
   }
 
+  get nodes(): EachNode<Node> {
+    return this.#read(keys.objectsOf("Node")) as EachNode<Node>;
+  }
+
   object(kind: Kind, name: string): Stored<DroverObject> | undefined {
     return this.#read(keys.objectsOf(kind)).get(name) as Stored<DroverObject> | undefined;
   }
 
-  get nodeRecords(): ReadonlyMap<string, Stored<NodeRecord>> {
-    return this.#read(keys.nodes) as ReadonlyMap<string, Stored<NodeRecord>>;
+  get nodeRecords(): EachNode<NodeRecord> {
+    return this.#read(keys.nodes) as EachNode<NodeRecord>;
   }
 
-  get desired(): ReadonlyMap<string, Stored<DesiredNode>> {
-    return this.#read(keys.allDesired) as ReadonlyMap<string, Stored<DesiredNode>>;
+  get desired(): EachNode<DesiredNode> {
+    return this.#read(keys.allDesired) as EachNode<DesiredNode>;
   }
 
   get joinTokens(): ReadonlyMap<string, Stored<JoinTokenRecord>> {
@@ -208,6 +198,11 @@ export class Catalog {
     if (byId !== undefined) return byId;
     const uid = this.objects("Node").get(nameOrId)?.value.metadata.uid;
     return uid === undefined ? undefined : this.nodeRecords.get(uid);
+  }
+
+  /** Called now and then: what nobody has asked for since the call before the last one is held in its smallest form. */
+  forgetUnused(): void {
+    for (const map of this.#lean.values()) map.forgetUnused();
   }
 
   /** Called in the order of commits, after the view has moved. @returns what takes the listener away */

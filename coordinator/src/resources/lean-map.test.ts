@@ -11,7 +11,7 @@ interface Thing {
 
 const thing = (id: string, text: string): Thing => ({ id, size: 3, text, parts: [{ name: `part of ${id}` }] });
 const mapOf = (...things: readonly Thing[]): LeanMap<Thing> => {
-  const map = new LeanMap<Thing>({ held: ["id", "size"] });
+  const map = new LeanMap<Thing>({ id: "name", size: "number" });
   for (const [index, each] of things.entries()) map.take(each.id, entryOf(each, index + 1));
   return map;
 };
@@ -48,5 +48,43 @@ describe("values of a lean map", () => {
     expect([...map.keys()]).toEqual(["b", "a", "c"]);
     expect([...map.values()].map(({ value }) => value.text)).toEqual(["1", "4", "3"]);
     expect([...map].map(([name, { value, revision }]) => `${name} ${value.id} ${revision}`)).toEqual(["b b 1", "a a 9", "c c 3"]);
+  });
+
+  it("are the same object as long as they are asked for now and then, and after that another that is equal", () => {
+    const map = mapOf(thing("one", "text"));
+    const first = map.get("one")!.value;
+    map.forgetUnused();
+    expect(map.get("one")!.value).toBe(first);
+    map.forgetUnused();
+    map.forgetUnused();
+    expect(map.get("one")!.value).not.toBe(first);
+    expect([map.get("one")!.value, map.look("one")]).toStrictEqual([first, first]);
+    expect(map.look("none")).toBeUndefined();
+  });
+
+  it("are right also when they are not what their columns are for", () => {
+    const kinds = { id: "name", at: "time", size: "number", of: { name: "name", made: "time", like: "word" } } as const;
+    const values = [
+      { id: "a", at: "2026-11-23T04:00:00.000Z", size: 1, of: { name: "a", made: "2026-11-23T04:00:00.001Z", like: { x: "y" } } },
+      { id: "b", at: "2026-11-23T04:00:00Z", size: 1 },
+      { id: "c", at: "yesterday", size: 0, more: [1] },
+      { id: "d", size: "large" },
+      { id: "e", size: null, of: {} },
+      { id: "other", of: { name: "f" } },
+      { id: "g", of: { name: "g", unheard: 1 } },
+      { id: "h", of: { like: { x: "y" } } },
+      {},
+    ];
+    const map = new LeanMap<object>(kinds);
+    const names = "abcdefghi";
+    for (const [index, value] of values.entries()) {
+      map.take(names[index]!, { key: names[index]!, value: Buffer.from(JSON.stringify(value)), revision: 1 });
+    }
+    expect([...map.values()].map(({ value }) => value)).toStrictEqual(values);
+    map.delete("a");
+    map.take("j", { key: "j", value: Buffer.from(JSON.stringify({ id: "j" })), revision: 2 });
+    expect(map.look("j"), "nothing is left of who had the place before").toStrictEqual({ id: "j" });
+    const [a, h] = ["a", "h"].map((name) => (map.look(name) as (typeof values)[0] | undefined)?.of);
+    expect([a, h]).toEqual([undefined, { like: { x: "y" } }]);
   });
 });

@@ -1,24 +1,22 @@
 /**
- * Stored values of which there is one for each node: what is asked for all the time is held as it is, the rest packed and read when somebody asks. A
- * value looks and copies like any other object; one that was replaced keeps what it was.
+ * Stored values of which there is one for each node: what is asked for all the time is held in columns, the rest packed and read when somebody asks. A
+ * value looks and copies like any other object, and stays what it was when another takes its place; it is made when it is asked for, and the same one as
+ * long as it is asked for now and then.
  */
-import { PackedValues } from "../packed/packed-values.ts";
+import { type PackedValue, PackedValues } from "../packed/packed-values.ts";
 import type { StoreEntry } from "../store/store.ts";
-import { readJson } from "../store/values.ts";
+import { type ColumnKinds, Columns, type Fields } from "./lean-columns.ts";
 
 export interface Stored<T> {
   readonly value: T;
   readonly revision: number;
 }
 
-export interface LeanMapOptions<T> {
-  /** Fields that are held as they are. */
-  readonly held: readonly (keyof T & string)[];
-  /** Puts parts that many values have the same in the place of a value's own. */
-  readonly share?: (value: T) => T;
+/** Values of which there is one for each node. */
+export interface EachNode<T> extends ReadonlyMap<string, Stored<T>> {
+  /** For who looks at all of them: made for the moment, where get() remembers. */
+  look(name: string): T | undefined;
 }
-
-type Fields = Readonly<Record<string, unknown>>;
 
 /** What the constructor is given is what `this` is: so that a plain object can have private fields. */
 // oxlint-disable-next-line no-extraneous-class
@@ -31,24 +29,21 @@ class Given {
 
 /** Where the fields of a plain object are that it does not hold itself. */
 class Rest extends Given {
-  readonly #slot: number;
-  /** Reads a slot's fields; or the fields, once the slot is another's. */
-  #source: Fields | ((slot: number) => Fields);
+  #source: PackedValue | Fields;
+  #isRead = false;
 
-  constructor(object: object, slot: number, source: (slot: number) => Fields) {
+  constructor(object: object, source: PackedValue) {
     super(object);
-    this.#slot = slot;
     this.#source = source;
   }
 
   static field(object: object, name: string): unknown {
     const rest = object as Rest;
-    return (typeof rest.#source === "function" ? rest.#source(rest.#slot) : rest.#source)[name];
-  }
-
-  static detach(object: object): void {
-    const rest = object as Rest;
-    if (typeof rest.#source === "function") rest.#source = rest.#source(rest.#slot);
+    if (!rest.#isRead) {
+      rest.#source = fieldsOf((rest.#source as PackedValue).read());
+      rest.#isRead = true;
+    }
+    return (rest.#source as Fields)[name];
   }
 }
 
@@ -70,21 +65,28 @@ function accessorOf(name: string): PropertyDescriptor {
   return accessor;
 }
 
-export class LeanMap<T extends object> implements ReadonlyMap<string, Stored<T>> {
-  readonly #held: ReadonlySet<string>;
-  readonly #share: (value: T) => T;
-  readonly #slots = new Map<string, number>();
-  readonly #packed = new PackedValues();
-  readonly #lean: (T | undefined)[] = [];
-  readonly #free: number[] = [];
-  #revisions = new Float64Array(0);
-  /** What was unpacked last: fields of one value are read one after the other. */
-  #last: { readonly slot: number; readonly fields: Fields } | undefined;
-  readonly #read = (slot: number): Fields => this.#fields(slot);
+/** Nobody has asked for it yet. */
+const UNREAD = 0;
+/** Some held field is not of its column's kind: all of it is packed. */
+const ODD: readonly string[] = [];
 
-  constructor({ held, share = (value) => value }: LeanMapOptions<T>) {
-    this.#held = new Set(held);
-    this.#share = share;
+export class LeanMap<T extends object> implements EachNode<T> {
+  readonly #columns: Columns;
+  readonly #slots = new Map<string, number>();
+  readonly #names: string[] = [];
+  readonly #packed = new PackedValues();
+  readonly #free: number[] = [];
+  /** Names of fields in their order, by their number in #shape. */
+  readonly #shapes: (readonly string[])[] = [[], ODD];
+  readonly #shapeNumbers = new Map<string, number>();
+  #shape = new Uint16Array(0);
+  #revisions = new Float64Array(0);
+  #lately = new Map<number, T>();
+  #before = new Map<number, T>();
+
+  /** @param held by field; all others are packed */
+  constructor(held: ColumnKinds) {
+    this.#columns = new Columns(held);
   }
 
   get size(): number {
@@ -97,7 +99,21 @@ export class LeanMap<T extends object> implements ReadonlyMap<string, Stored<T>>
 
   get(name: string): Stored<T> | undefined {
     const slot = this.#slots.get(name);
-    return slot === undefined ? undefined : this.#stored(slot);
+    if (slot === undefined) return undefined;
+    let value = this.#lately.get(slot);
+    if (value === undefined) this.#lately.set(slot, (value = this.#before.get(slot) ?? this.#made(slot)));
+    return { value, revision: this.#revisions[slot]! };
+  }
+
+  look(name: string): T | undefined {
+    const slot = this.#slots.get(name);
+    return slot === undefined ? undefined : this.#value(slot);
+  }
+
+  /** Of a value that nobody has asked for since the call before the last one, another object is made when it is asked for again. */
+  forgetUnused(): void {
+    this.#before = this.#lately;
+    this.#lately = new Map();
   }
 
   /** 0: it is not there. */
@@ -109,27 +125,26 @@ export class LeanMap<T extends object> implements ReadonlyMap<string, Stored<T>>
   take(name: string, entry: StoreEntry): void {
     let slot = this.#slots.get(name);
     if (slot === undefined) {
-      slot = this.#free.pop() ?? this.#lean.length;
-      this.#slots.set(name, slot);
-    } else this.#release(slot);
-    if (slot >= this.#revisions.length) {
-      const larger = new Float64Array(Math.max(64, Math.ceil(slot * 1.25)));
-      larger.set(this.#revisions);
-      this.#revisions = larger;
+      slot = this.#free.pop() ?? this.#names.length;
+      const own = ownText(name);
+      this.#names[slot] = own;
+      this.#slots.set(own, slot);
+      this.#reserve(slot);
     }
+    this.#forget(slot);
     this.#revisions[slot] = entry.revision;
-    this.#lean[slot] = this.#leanOf(readJson(entry) as T, slot);
+    this.#shape[slot] = UNREAD;
     this.#packed.set(slot, entry.value);
-    this.#last = undefined;
   }
 
   delete(name: string): boolean {
     const slot = this.#slots.get(name);
     if (slot === undefined) return false;
-    this.#release(slot);
     this.#slots.delete(name);
     this.#packed.delete(slot);
-    this.#lean[slot] = undefined;
+    this.#forget(slot);
+    this.#columns.set(slot, {}, "");
+    this.#names[slot] = "";
     this.#free.push(slot);
     return true;
   }
@@ -155,30 +170,63 @@ export class LeanMap<T extends object> implements ReadonlyMap<string, Stored<T>>
   }
 
   #stored(slot: number): Stored<T> {
-    return { value: this.#lean[slot]!, revision: this.#revisions[slot]! };
+    return { value: this.#value(slot), revision: this.#revisions[slot]! };
   }
 
-  /** The value in the slot is about to go; whoever has it must find what it was. */
-  #release(slot: number): void {
-    Rest.detach(this.#lean[slot]!);
-    this.#last = undefined;
+  #value(slot: number): T {
+    return this.#lately.get(slot) ?? this.#before.get(slot) ?? this.#made(slot);
   }
 
-  #fields(slot: number): Fields {
-    if (this.#last?.slot !== slot) {
-      const { buffer, byteOffset, byteLength } = this.#packed.get(slot);
-      this.#last = { slot, fields: JSON.parse(Buffer.from(buffer, byteOffset, byteLength).toString("utf8")) as Fields };
+  #forget(slot: number): void {
+    this.#lately.delete(slot);
+    this.#before.delete(slot);
+  }
+
+  #made(slot: number): T {
+    if (this.#shape[slot] === UNREAD) this.#shape[slot] = this.#hold(slot);
+    const shape = this.#shapes[this.#shape[slot]!]!;
+    if (shape === ODD) return fieldsOf(this.#packed.get(slot)) as T;
+    const name = this.#names[slot]!;
+    const value: Record<string, unknown> = {};
+    for (const field of shape) {
+      if (this.#columns.has(field)) value[field] = this.#columns.get(slot, field, name);
+      else Object.defineProperty(value, field, accessorOf(field));
     }
-    return this.#last.fields;
+    return new Rest(value, this.#packed.at(slot)) as object as T;
   }
 
-  #leanOf(parsed: T, slot: number): T {
-    const value = this.#share(parsed) as Fields;
-    const lean: Record<string, unknown> = {};
-    for (const field in value) {
-      if (this.#held.has(field)) lean[field] = value[field];
-      else Object.defineProperty(lean, field, accessorOf(field));
+  /** @returns the number of its shape */
+  #hold(slot: number): number {
+    const fields = fieldsOf(this.#packed.get(slot));
+    if (!this.#columns.set(slot, fields, this.#names[slot]!)) return 1;
+    const names = Object.keys(fields);
+    const key = names.join("\n");
+    let number = this.#shapeNumbers.get(key);
+    if (number === undefined) {
+      number = this.#shapes.push(names) - 1;
+      if (number > 0xffff) throw new RangeError("values of more than 65,000 kinds");
+      this.#shapeNumbers.set(key, number);
     }
-    return new Rest(lean, slot, this.#read) as object as T;
+    return number;
   }
+
+  #reserve(slot: number): void {
+    if (slot < this.#revisions.length) return;
+    const size = Math.max(64, Math.ceil(slot * 1.25));
+    const revisions = new Float64Array(size);
+    revisions.set(this.#revisions);
+    this.#revisions = revisions;
+    const shape = new Uint16Array(size);
+    shape.set(this.#shape);
+    this.#shape = shape;
+  }
+}
+
+function fieldsOf({ buffer, byteOffset, byteLength }: Uint8Array): Fields {
+  return JSON.parse(Buffer.from(buffer, byteOffset, byteLength).toString("utf8")) as Fields;
+}
+
+/** A text cut out of a longer one keeps that in memory. */
+function ownText(text: string): string {
+  return Buffer.from(text, "utf8").toString("utf8");
 }

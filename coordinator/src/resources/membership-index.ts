@@ -1,26 +1,40 @@
-/** The membership of the present moment: computed again only when sets, nodes, their records or the labels that their facts give have changed. */
+/** The membership of the present moment: computed again only when sets, nodes, their records or labels that a set asks for have changed. */
 import type { Labels } from "@drover/api";
 import type { FleetView } from "../fleet/fleet.ts";
 import { keys } from "../store/keys.ts";
 import type { Catalog } from "./catalog.ts";
-import { labelsOf, type Member, type Membership, membership } from "./membership.ts";
+import { asksForFacts, type Candidate, type Membership, membership, withFacts } from "./membership.ts";
 
-/** What is known of a node that decides on its membership; undefined: it is in none. */
-interface Known {
+/** What is known of a node that decides on its membership. Labels that its facts give are worked out when somebody asks for them. */
+class Held implements Candidate {
+  readonly nodeId: string;
   readonly name: string;
-  readonly labels: Labels;
+  readonly ownLabels: Labels;
+  /** As they were when sets were matched with them; undefined: no set asks for facts. */
+  matched: Labels | undefined;
+  readonly #fleet: FleetView;
+
+  constructor(nodeId: string, name: string, ownLabels: Labels, fleet: FleetView) {
+    this.nodeId = nodeId;
+    this.name = name;
+    this.ownLabels = ownLabels;
+    this.#fleet = fleet;
+  }
+
+  get labels(): Labels {
+    return withFacts(this.ownLabels, this.#fleet.node(this.nodeId)?.facts);
+  }
 }
 
-interface Held extends Member {
-  /** Of the facts that the labels are from. */
-  factsVersion: number | undefined;
-}
+const NO_LABELS: Labels = {};
 
 export class MembershipIndex {
   readonly #catalog: Catalog;
   readonly #fleet: FleetView;
   readonly #known = new Map<string, Held>();
   #current: Membership | undefined;
+  /** Whether some set's selector asks for labels that facts give. */
+  #isOfFacts = false;
 
   constructor(catalog: Catalog, fleet: FleetView) {
     this.#catalog = catalog;
@@ -33,62 +47,58 @@ export class MembershipIndex {
       if (this.#current !== undefined && changes.some(isOurs)) this.#current = undefined;
     });
     fleet.onChange((nodeIds) => {
-      if (this.#current !== undefined && nodeIds.some((nodeId) => this.#hasNewFacts(nodeId))) this.#current = undefined;
+      if (this.#current !== undefined && this.#isOfFacts && nodeIds.some((nodeId) => this.#hasChanged(nodeId))) this.#current = undefined;
     });
   }
 
   current(): Membership {
-    this.#current ??= membership(
-      [...this.#catalog.objects("NodeSet").values()].map(({ value }) => value),
-      this.#members(),
-    );
+    this.#current ??= this.#made();
     return this.#current;
   }
 
-  #hasNewFacts(nodeId: string): boolean {
-    const held = this.#known.get(nodeId);
-    const version = this.#fleet.node(nodeId)?.factsVersion;
-    if (held === undefined || (version !== undefined && held.factsVersion === version)) return false;
-    const hasChanged = this.#hasChanged(nodeId);
-    if (!hasChanged) held.factsVersion = version;
-    return hasChanged;
+  #made(): Membership {
+    const sets = [...this.#catalog.objects("NodeSet").values()].map(({ value }) => value);
+    this.#isOfFacts = sets.some(({ spec }) => asksForFacts(spec.selector));
+    return membership(sets, this.#members());
   }
 
   /** A renewed certificate, or facts that give the same labels, move nobody. */
   #hasChanged(nodeId: string): boolean {
     const known = this.#known.get(nodeId);
     const now = this.#knownNow(nodeId);
-    return known?.name !== now?.name || !isSame(known?.labels, now?.labels);
+    if (known === undefined || now === undefined) return known !== now;
+    return !isAlike(known, now) || (this.#isOfFacts && !isSame(known.matched, now.labels));
   }
 
-  #knownNow(nodeId: string): Known | undefined {
-    const record = this.#catalog.nodeRecords.get(nodeId)?.value;
-    const node = record === undefined ? undefined : this.#catalog.objects("Node").get(record.name)?.value;
+  /** undefined: it is in no set, as revoked nodes are. */
+  #knownNow(nodeId: string): Held | undefined {
+    const record = this.#catalog.nodeRecords.look(nodeId);
+    const node = record === undefined ? undefined : this.#catalog.nodes.look(record.name);
     if (record === undefined || record.revokedAtMs !== undefined || node === undefined) return undefined;
-    return { name: record.name, labels: labelsOf(node, this.#fleet.node(nodeId)?.facts) };
+    return new Held(nodeId, record.name, node.metadata.labels ?? NO_LABELS, this.#fleet);
   }
 
-  /** Revoked nodes are in no set. */
-  #members(): Member[] {
-    const members: Member[] = [];
+  #members(): Held[] {
+    const members: Held[] = [];
     const gone = new Set(this.#known.keys());
-    for (const { value: node } of this.#catalog.objects("Node").values()) {
+    for (const { value: node } of this.#catalog.nodes.values()) {
       const nodeId = node.metadata.uid ?? "";
-      const known = this.#knownNow(nodeId);
-      if (known === undefined) continue;
+      const now = this.#knownNow(nodeId);
+      if (now === undefined) continue;
       gone.delete(nodeId);
       const held = this.#known.get(nodeId);
-      // Labels that stay as they are stay the same object: fleets are compared by that.
-      const isHeld = held !== undefined && held.name === known.name && isSame(held.labels, known.labels);
-      const { factsVersion } = this.#fleet.node(nodeId) ?? {};
-      const member: Held = isHeld ? held : { nodeId, ...known, factsVersion };
-      if (isHeld) held.factsVersion = factsVersion;
-      else this.#known.set(nodeId, member);
+      const member = held !== undefined && isAlike(held, now) ? held : now;
+      member.matched = this.#isOfFacts ? member.labels : undefined;
+      if (member !== held) this.#known.set(nodeId, member);
       members.push(member);
     }
     for (const nodeId of gone) this.#known.delete(nodeId);
     return members;
   }
+}
+
+function isAlike(one: Held, other: Held): boolean {
+  return one.name === other.name && isSame(one.ownLabels, other.ownLabels);
 }
 
 function isSame(one: Labels | undefined, other: Labels | undefined): boolean {

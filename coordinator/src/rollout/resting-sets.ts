@@ -7,7 +7,7 @@ import { parseDurationMs } from "@drover/api";
 import type { FleetView } from "../fleet/fleet.ts";
 import type { Catalog } from "../resources/catalog.ts";
 import type { Member, Membership } from "../resources/membership.ts";
-import { driftOf, isEnforced, isRejoinDue, rejoinOf } from "./situation.ts";
+import { driftOf, isEnforced, isRejoinDue } from "./situation.ts";
 
 /** Nodes looked at in one turn; between two turns others get theirs. */
 const LOOKED_AT = 2_000;
@@ -67,11 +67,11 @@ export class RestingSets {
   /** Updated, settled and soaked: by itself, without regard to any other node, and for as long as nothing of it changes. */
   #isAtRest(nodeId: string, { metadata, spec }: Rollout, soakedMs: number): boolean {
     const { catalog, fleet } = this.#parts;
-    const desired = catalog.desired.get(nodeId)?.value;
+    const desired = catalog.desired.look(nodeId);
     if (desired?.enforcedAtMs === undefined || desired.revision !== spec.revision || catalog.maintenances.has(nodeId)) return false;
     const observed = fleet.node(nodeId);
     if (!isEnforced(desired, observed) || driftOf(desired, observed) !== undefined) return false;
-    if (isRejoinDue(desired, rejoinOf(catalog, nodeId))) return false;
+    if (isRejoinDue(desired, catalog.nodeRecords.look(nodeId)?.rejoin ?? 0)) return false;
     return desired.rollout !== metadata.name || desired.enforcedAtMs <= soakedMs;
   }
 }

@@ -260,5 +260,6 @@ const isDamage = (error: unknown): boolean => [SQLITE_CORRUPT, SQLITE_NOTADB].in
 const isFatal = (error: unknown): boolean => primaryCode(error) === SQLITE_IOERR || isDamage(error);
 
 function entryOf(row: Record<string, unknown>): StoreEntry {
-  return { key: row.key as string, value: Buffer.from(row.value as Uint8Array), revision: row.revision as number };
+  const { buffer, byteOffset, byteLength } = row.value as Uint8Array;
+  return { key: row.key as string, value: Buffer.from(buffer, byteOffset, byteLength), revision: row.revision as number };
 }

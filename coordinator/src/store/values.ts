@@ -8,6 +8,6 @@ export function putJson(key: string, value: object, expectedRevision?: number): 
 }
 
 /** What putJson wrote. The store is ours: a caller may trust that the value is what its key says. */
-export function readJson(entry: StoreEntry): unknown {
-  return JSON.parse(Buffer.from(entry.value).toString("utf8"));
+export function readJson({ value: { buffer, byteOffset, byteLength } }: StoreEntry): unknown {
+  return JSON.parse(Buffer.from(buffer, byteOffset, byteLength).toString("utf8"));
 }

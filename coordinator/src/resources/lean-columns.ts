@@ -1,0 +1,161 @@
+/** Fields of many values, a column each, by a small dense number: what 100,000 objects would take 20 MB for takes 2 MB. */
+
+/** name: what the value is called in its map. time: ISO with milliseconds. word: a text, or an object, that many values have the same. text: its own. */
+export type ColumnKind = "name" | "number" | "time" | "word" | "text";
+/** By field; one level of objects in objects. */
+export type ColumnKinds = Readonly<Record<string, ColumnKind | Readonly<Record<string, ColumnKind>>>>;
+
+export type Fields = Readonly<Record<string, unknown>>;
+
+interface Column {
+  /** @returns false when the value is not of this kind: then nothing is held */
+  set(slot: number, value: unknown, name: string): boolean;
+  get(slot: number, name: string): unknown;
+}
+
+const shared = new Map<string, unknown>();
+const MAX_SHARED = 10_000;
+
+/** One and the same for all that are equal. */
+function share(value: unknown): unknown {
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  const known = shared.get(text);
+  if (known !== undefined && typeof known === typeof value) return known;
+  if (shared.size >= MAX_SHARED) shared.clear();
+  shared.set(text, value);
+  return value;
+}
+
+class NumberColumn implements Column {
+  /** NaN: there is none. */
+  #values = new Float64Array(0);
+
+  set(slot: number, value: unknown): boolean {
+    const isNone = value === undefined;
+    if (!isNone && (typeof value !== "number" || Number.isNaN(value))) return false;
+    if (slot >= this.#values.length) {
+      if (isNone) return true;
+      const larger = new Float64Array(Math.max(64, Math.ceil(slot * 1.25))).fill(Number.NaN);
+      larger.set(this.#values);
+      this.#values = larger;
+    }
+    this.#values[slot] = isNone ? Number.NaN : value;
+    return true;
+  }
+
+  get(slot: number): unknown {
+    const value = this.#values[slot];
+    return value === undefined || Number.isNaN(value) ? undefined : value;
+  }
+}
+
+class TimeColumn implements Column {
+  readonly #times = new NumberColumn();
+
+  set(slot: number, value: unknown): boolean {
+    if (value === undefined) return this.#times.set(slot, undefined);
+    const ms = typeof value === "string" ? Date.parse(value) : Number.NaN;
+    return !Number.isNaN(ms) && new Date(ms).toISOString() === value && this.#times.set(slot, ms);
+  }
+
+  get(slot: number): unknown {
+    const ms = this.#times.get(slot) as number | undefined;
+    return ms === undefined ? undefined : new Date(ms).toISOString();
+  }
+}
+
+class ReferenceColumn implements Column {
+  readonly #values: unknown[] = [];
+  readonly #isShared: boolean;
+
+  constructor(isShared: boolean) {
+    this.#isShared = isShared;
+  }
+
+  set(slot: number, value: unknown): boolean {
+    while (this.#values.length < slot) this.#values.push(undefined);
+    this.#values[slot] = this.#isShared && value !== undefined ? share(value) : value;
+    return true;
+  }
+
+  get(slot: number): unknown {
+    return this.#values[slot];
+  }
+}
+
+class NameColumn implements Column {
+  set(_slot: number, value: unknown, name: string): boolean {
+    return value === name;
+  }
+
+  get(_slot: number, name: string): unknown {
+    return name;
+  }
+}
+
+class GroupColumn implements Column {
+  readonly #columns: Columns;
+
+  constructor(kinds: ColumnKinds) {
+    this.#columns = new Columns(kinds);
+  }
+
+  set(slot: number, value: unknown, name: string): boolean {
+    if (value === undefined) return true;
+    if (typeof value !== "object" || value === null || !this.#columns.areAll(Object.keys(value))) return false;
+    return this.#columns.set(slot, value as Fields, name);
+  }
+
+  get(slot: number, name: string): unknown {
+    const fields: Record<string, unknown> = {};
+    for (const field of this.#columns.names) {
+      const value = this.#columns.get(slot, field, name);
+      if (value !== undefined) fields[field] = value;
+    }
+    return fields;
+  }
+}
+
+export class Columns {
+  readonly names: readonly string[];
+  readonly #columns: ReadonlyMap<string, Column>;
+
+  constructor(kinds: ColumnKinds) {
+    this.#columns = new Map(Object.entries(kinds).map(([field, kind]) => [field, columnOf(kind)]));
+    this.names = [...this.#columns.keys()];
+  }
+
+  has(field: string): boolean {
+    return this.#columns.has(field);
+  }
+
+  areAll(fields: readonly string[]): boolean {
+    return fields.every((field) => this.#columns.has(field));
+  }
+
+  /** @returns false when a field is of another kind than its column */
+  set(slot: number, fields: Fields, name: string): boolean {
+    let isHeld = true;
+    for (const [field, column] of this.#columns) isHeld &&= column.set(slot, fields[field], name);
+    return isHeld;
+  }
+
+  get(slot: number, field: string, name: string): unknown {
+    return this.#columns.get(field)!.get(slot, name);
+  }
+}
+
+function columnOf(kind: ColumnKinds[string]): Column {
+  if (typeof kind !== "string") return new GroupColumn(kind);
+  switch (kind) {
+    case "name":
+      return new NameColumn();
+    case "number":
+      return new NumberColumn();
+    case "time":
+      return new TimeColumn();
+    case "word":
+    case "text":
+      return new ReferenceColumn(kind === "word");
+  }
+}
