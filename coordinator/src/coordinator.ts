@@ -165,10 +165,10 @@ class CoordinatorCore implements Coordinator {
             message,
           });
         },
-        changed: (nodeId) => {
+        changed: (nodeId, areKindsNew) => {
           this.#waker.sessionChanged(nodeId);
           this.#nodeChanged(nodeId);
-          this.#controller.look(nodeId);
+          if (areKindsNew) this.#controller.look(nodeId);
         },
       },
     });

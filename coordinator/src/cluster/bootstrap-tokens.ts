@@ -17,7 +17,8 @@ import { type ClusterApi, ClusterApiError, NODE_MARK } from "./cluster-api.ts";
 import { type ClusterConnections, refusalOf } from "./cluster-connections.ts";
 import type { JoinCredentialAnswer, JoinCredentialWanted } from "./clusters.ts";
 import { isOurs } from "./node-marks.ts";
-import { joinReport, type PlannedJoin, plannedJoin } from "./planned-join.ts";
+import type { PlannedJoin } from "../dispatch/planned-steps.ts";
+import { joinReport, plannedJoin } from "./planned-join.ts";
 
 export const BOOTSTRAP_TOKEN_TTL_MS = 15 * 60_000;
 const CLEAN_UP_DEADLINE_MS = 15_000;

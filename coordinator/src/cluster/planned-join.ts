@@ -1,27 +1,11 @@
 /** What a decided plan says of a cluster, and what the node has reported of that. Pure. */
-import { KubeadmSpec, Plan } from "@drover/proto";
-import { isOlder } from "../dispatch/planned-steps.ts";
+import { isOlder, planned, type PlannedJoin } from "../dispatch/planned-steps.ts";
 import type { ObservedNode } from "../fleet/fleet.ts";
 import type { BootstrapTokenRecord, DesiredNode } from "../records.ts";
 
-export interface PlannedJoin {
-  readonly stepId: string;
-  readonly spec: KubeadmSpec;
-}
-
-const cache = new WeakMap<DesiredNode, PlannedJoin | undefined>();
-
 /** undefined: the plan puts the node in no cluster. */
 export function plannedJoin(desired: DesiredNode): PlannedJoin | undefined {
-  if (!cache.has(desired)) cache.set(desired, findJoin(desired));
-  return cache.get(desired);
-}
-
-function findJoin(desired: DesiredNode): PlannedJoin | undefined {
-  for (const { id, spec } of Plan.decode(Buffer.from(desired.plan, "base64")).steps) {
-    if (spec?.$case === "kubeadm" && spec.value.cluster !== "") return { stepId: id, spec: spec.value };
-  }
-  return undefined;
+  return planned(desired).join;
 }
 
 const ENDED: ReadonlySet<string> = new Set(["enforced", "failed", "rejected", "refused"]);

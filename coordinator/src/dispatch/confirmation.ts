@@ -1,6 +1,7 @@
 /** Whether a change can cut its node off, so that the node has to undo it unless we confirm it (I4). Pure. */
-import { stepImpacts, type StepImpact } from "@drover/api";
+import type { StepImpact } from "@drover/api";
 import type { Binary, KubeadmSpec, SpecOf, Step, StepKind } from "@drover/proto";
+import { stepImpactsOnce } from "./step-impacts-once.ts";
 
 /** Without one of them the node runs nothing, or is told nothing. */
 const LIFELINES: ReadonlySet<string> = new Set(["containerd.service", "kubelet.service"]);
@@ -16,9 +17,9 @@ export function needsConfirmation(
   after: readonly Step[],
   isMember: boolean,
 ): boolean {
-  const changed = [...stepImpacts(before, after), ...(left.length === 0 ? [] : stepImpacts(left, after))];
+  const changed = [...stepImpactsOnce(before, after), ...(left.length === 0 ? [] : stepImpactsOnce(left, after))];
   // Nothing undoes that a node joined its cluster or left it.
-  if (stepImpacts(before ?? left, after).some((step) => changesMembership(step, isMember))) return false;
+  if (stepImpactsOnce(before ?? left, after).some((step) => changesMembership(step, isMember))) return false;
   if (after.some((step) => specIn("kubeadm", step) !== undefined) && !isMember) return false;
   return changed.some(canCutOff);
 }

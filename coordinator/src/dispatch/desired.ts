@@ -5,6 +5,7 @@ import type { DesiredNode } from "../records.ts";
 import { compileOnce } from "./compile-once.ts";
 import { needsConfirmation } from "./confirmation.ts";
 import { moveImpact } from "./move-impact.ts";
+import { toldPlan } from "./told-plan.ts";
 
 /** A plan that reaches its node later than this is decided anew. */
 const ACCEPTABLE_FOR_MS = 24 * 3_600_000;
@@ -75,7 +76,7 @@ export function makeDesired(input: DesiredInput): DesiredMaking {
 
 /** A member keeps its name in the cluster until it rejoins: a machine that calls itself otherwise today must not be reset by the next change of a sysctl. */
 export function namedAsBefore(membership: Membership, before: DesiredNode | undefined): Membership {
-  const steps = before === undefined ? [] : Plan.decode(Buffer.from(before.plan, "base64")).steps;
+  const steps = before === undefined ? [] : toldPlan(before).steps;
   for (const { spec } of steps) {
     if (spec?.$case !== "kubeadm") continue;
     const { cluster, rejoin, nodeName } = spec.value;
@@ -85,7 +86,7 @@ export function namedAsBefore(membership: Membership, before: DesiredNode | unde
 }
 
 function confirmDeadlineMs({ before, isBeforeEnforced, isMember, confirmDeadlineMs }: DesiredInput, steps: readonly Step[]): number {
-  const told = before === undefined ? [] : Plan.decode(Buffer.from(before.plan, "base64")).steps;
+  const told = before === undefined ? [] : toldPlan(before).steps;
   const isNeeded = needsConfirmation(isBeforeEnforced ? told : undefined, isBeforeEnforced ? [] : told, steps, isMember === true);
   return isNeeded ? (confirmDeadlineMs ?? parseDurationMs(DEFAULT_CONFIRM_DEADLINE)) : 0;
 }

@@ -1,7 +1,9 @@
 /** What moving a node from what was decided for it to other steps can disturb at most. Pure. */
-import { type ImpactName, stepImpacts } from "@drover/api";
-import { Impact, Plan, type Step } from "@drover/proto";
+import type { ImpactName } from "@drover/api";
+import { Impact, type Step } from "@drover/proto";
 import type { DesiredNode } from "../records.ts";
+import { stepImpactsOnce } from "./step-impacts-once.ts";
+import { toldPlan } from "./told-plan.ts";
 
 export interface MoveFrom {
   readonly before: DesiredNode | undefined;
@@ -19,11 +21,11 @@ export interface MoveImpact {
 }
 
 export function moveImpact({ before, isBeforeEnforced, drift }: MoveFrom, steps: readonly Step[]): MoveImpact {
-  const plan = before === undefined ? undefined : Plan.decode(Buffer.from(before.plan, "base64"));
+  const plan = before === undefined ? undefined : toldPlan(before);
   const changes = [
-    ...stepImpacts(plan?.steps, steps),
+    ...stepImpactsOnce(plan?.steps, steps),
     // How far it came is not known: what it, or one before it, changed or was to put back may still have to be put back.
-    ...(plan === undefined || isBeforeEnforced ? [] : stepImpacts(undefined, steps)),
+    ...(plan === undefined || isBeforeEnforced ? [] : stepImpactsOnce(undefined, steps)),
   ];
   const byStep = new Map<string, Impact>();
   for (const { id, impact } of changes) byStep.set(id, Math.max(impact, byStep.get(id) ?? 0) as Impact);

@@ -31,6 +31,8 @@ const REQUEST_DEADLINE_MS = 30_000;
 const RUNG_DEADLINE_MS = 20 * 60_000;
 const WAKE_AGAIN_MS = 3_000;
 const PROGRESS_CAPACITY = 1_000;
+/** More than there are versions of agents; beyond that somebody invents kinds. */
+const MAX_KIND_LISTS = 100;
 
 export interface SessionsParts {
   readonly clock: Clock;
@@ -55,8 +57,8 @@ export interface SessionEvents {
   knowsNoMore?(nodeId: string): void;
   /** Two live sessions with different processes; the older one is kept. */
   cloneSuspected(nodeId: string, message: string): void;
-  /** Step kinds, a clone alarm or presence changed. */
-  changed(nodeId: string): void;
+  /** Step kinds, a clone alarm or presence changed. @param areKindsNew of step kinds something else is known than before */
+  changed(nodeId: string, areKindsNew: boolean): void;
 }
 
 export interface NodeProgress {
@@ -69,6 +71,7 @@ export class Sessions {
   readonly #parts: SessionsParts;
   readonly #live = new Map<string, Session>();
   readonly #stepKinds = new Map<string, readonly string[]>();
+  readonly #kinds = new Map<string, readonly string[]>();
   readonly #clones = new Map<string, { readonly message: string; readonly atMs: number }>();
   readonly #watchers = new Set<Channel<NodeProgress>>();
   readonly #arrivals = new Map<string, Set<(session: Session) => void>>();
@@ -109,8 +112,9 @@ export class Sessions {
     let session: Session | undefined;
     try {
       const hello = await this.#hello(requests, signal);
+      const kindsBefore = this.#stepKinds.get(nodeId);
       session = this.#admit(nodeId, hello);
-      this.#greet(session);
+      this.#greet(session, this.#stepKinds.get(nodeId) !== kindsBefore);
       void this.#hear(session, requests, signal);
       yield* session.outbound;
     } finally {
@@ -246,7 +250,7 @@ export class Sessions {
       const message = `a second agent process (boot ${hello.bootId}) speaks as this node while the first (boot ${older.hello.bootId}) has its session open`;
       this.#clones.set(nodeId, { message, atMs: clock.now() });
       events.cloneSuspected(nodeId, message);
-      events.changed(nodeId);
+      events.changed(nodeId, false);
       throw new Refused(refuse("CloneSuspected", `${message}; the first keeps the identity`));
     }
     // The same process came back before we noticed that its connection was gone.
@@ -254,11 +258,21 @@ export class Sessions {
     const session = new Session(nodeId, hello, clock);
     this.#live.set(nodeId, session);
     this.#clones.delete(nodeId);
-    this.#stepKinds.set(nodeId, hello.stepKinds);
+    this.#stepKinds.set(nodeId, this.#sharedKinds(hello.stepKinds));
     return session;
   }
 
-  #greet(session: Session): void {
+  /** One and the same list for all agents that can do the same. */
+  #sharedKinds(stepKinds: readonly string[]): readonly string[] {
+    const text = JSON.stringify(stepKinds);
+    const shared = this.#kinds.get(text);
+    if (shared !== undefined) return shared;
+    if (this.#kinds.size >= MAX_KIND_LISTS) this.#kinds.clear();
+    this.#kinds.set(text, stepKinds);
+    return stepKinds;
+  }
+
+  #greet(session: Session, areKindsNew: boolean): void {
     const { bus, clock, desired, events, takenOf } = this.#parts;
     session.send({ $case: "welcome", value: { nowMs: clock.now() } });
     // An idle node would never learn from its reports that we have lost what we acknowledged.
@@ -272,7 +286,7 @@ export class Sessions {
       events.knowsNoMore?.(session.nodeId);
       this.#instruct(session);
     }
-    events.changed(session.nodeId);
+    events.changed(session.nodeId, areKindsNew);
     const waiting = [...(this.#arrivals.get(session.nodeId) ?? [])];
     session.expectRequests(waiting.length);
     for (const arrived of waiting) arrived(session);
@@ -371,7 +385,7 @@ export class Sessions {
   #leave(session: Session): void {
     session.end();
     if (this.#live.get(session.nodeId) === session) this.#live.delete(session.nodeId);
-    this.#parts.events.changed(session.nodeId);
+    this.#parts.events.changed(session.nodeId, false);
   }
 
   /** The node's session; wakes the node until it opens one. */

@@ -147,6 +147,8 @@ class LazyParts implements ObservedParts {
   readonly #index: number;
   readonly #hasDrift: boolean;
   #read: Rest | undefined;
+  #facts: Facts | undefined;
+  #isFactsRead = false;
 
   constructor(told: ToldValues, index: number, hasDrift: boolean) {
     this.#told = told;
@@ -164,7 +166,8 @@ class LazyParts implements ObservedParts {
     return this.#hasDrift ? this.#rest().drift : [];
   }
   get facts(): ObservedParts["facts"] {
-    return this.#told.facts(this.#index);
+    if (!this.#isFactsRead) [this.#facts, this.#isFactsRead] = [this.#told.facts(this.#index), true];
+    return this.#facts;
   }
   get images(): ObservedParts["images"] {
     return this.#told.images(this.#index);

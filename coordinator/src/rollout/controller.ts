@@ -239,7 +239,7 @@ export class RolloutController {
       const observed = view.node(nodeId);
       const rejoin = rejoinOf(catalog, nodeId);
       const isThere = desired?.revision === target.revision && isEnforced(desired, observed) && !isRejoinDue(desired, rejoin);
-      const impact = this.#prospects.impact(moveFrom(desired, observed), target, rejoin, observed?.facts);
+      const impact = this.#prospects.impact(moveFrom(desired, observed), target, rejoin, observed);
       return { labels, impact: isThere ? undefined : impact };
     });
     const impact = rolloutImpact(prospective, resolveStrategy(rollout.spec.strategy, members.length));

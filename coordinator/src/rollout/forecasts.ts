@@ -83,7 +83,7 @@ function forecastNode({ catalog, fleet }: ForecastParts, member: Member, target:
     name,
     labels,
     verdict: observed?.health.verdict ?? "unknown",
-    impact: isThere ? undefined : prospects.impact(moveFrom(desired, observed), target, rejoin, observed?.facts),
+    impact: isThere ? undefined : prospects.impact(moveFrom(desired, observed), target, rejoin, observed),
     obstacle: isThere ? undefined : prospects.made(observed?.facts, target).obstacle,
   };
 }

@@ -4,7 +4,7 @@ import { Impact, type Facts, type StepKind } from "@drover/proto";
 import { compileOnce } from "../dispatch/compile-once.ts";
 import { namedAsBefore } from "../dispatch/desired.ts";
 import { type MoveFrom, type MoveImpact, moveImpact } from "../dispatch/move-impact.ts";
-import type { DesiredNode } from "../records.ts";
+import { type Planned, planned } from "../dispatch/planned-steps.ts";
 import type { Resolution } from "../resources/revisions.ts";
 
 export type Target = Extract<Resolution, { readonly ok: true }>;
@@ -23,7 +23,8 @@ export interface Made {
 export class Prospects {
   readonly #compiled = new WeakMap<Facts, { readonly revision: string; readonly made: Made }>();
   readonly #byKind = new Map<string, MoveImpact>();
-  readonly #byNode = new WeakMap<DesiredNode, { readonly key: string; readonly impact: MoveImpact }>();
+  /** Where it is not known what is on the node, by what it was told. */
+  readonly #byPlan = new WeakMap<Planned, { readonly key: string; readonly impact: MoveImpact }>();
 
   /** What the target becomes for a node with these facts. Without facts nothing is known against it. */
   made(facts: Facts | undefined, { profile, locks, membership, revision }: Target): Made {
@@ -38,29 +39,40 @@ export class Prospects {
     return made;
   }
 
-  /** Nodes that enforce the same revision go the same way: what differs between their plans is only who they are. @param rejoin of its NodeRecord */
-  impact(from: MoveFrom, target: Target, rejoin: number, facts: Facts | undefined): MoveImpact {
+  /**
+   * Nodes that enforce the same revision go the same way: what differs between their plans is only who they are.
+   * @param rejoin of its NodeRecord; @param node whose facts are read where the way is not known yet
+   */
+  impact(from: MoveFrom, target: Target, rejoin: number, node: { readonly facts: Facts | undefined } | undefined): MoveImpact {
     const { before, isBeforeEnforced, drift } = from;
     const key = [target.revision, before?.revision, before?.rejoin, rejoin, isBeforeEnforced, drift].join("|");
     if (before !== undefined && !isBeforeEnforced) {
-      const held = this.#byNode.get(before);
+      const plan = planned(before);
+      const held = this.#byPlan.get(plan);
       if (held?.key === key) return held.impact;
-      const impact = impactTo(from, target, rejoin, facts);
-      this.#byNode.set(before, { key, impact });
-      return impact;
+      const impact = impactTo(from, target, rejoin, node?.facts);
+      if (impact !== undefined) this.#byPlan.set(plan, { key, impact });
+      return impact ?? NOTHING;
     }
     let impact = this.#byKind.get(key);
     if (impact === undefined) {
       if (this.#byKind.size >= MAX_KINDS) this.#byKind.clear();
-      impact = impactTo(from, target, rejoin, facts);
-      this.#byKind.set(key, impact);
+      impact = impactTo(from, target, rejoin, node?.facts);
+      // That nothing can be made for one of them says nothing of the others.
+      if (impact !== undefined) this.#byKind.set(key, impact);
     }
-    return impact;
+    return impact ?? NOTHING;
   }
 }
 
-function impactTo(from: MoveFrom, { profile, locks, membership }: Target, rejoin: number, facts: Facts | undefined): MoveImpact {
+/** @returns undefined: the target cannot be made for a node with these facts */
+function impactTo(
+  from: MoveFrom,
+  { profile, locks, membership }: Target,
+  rejoin: number,
+  facts: Facts | undefined,
+): MoveImpact | undefined {
   const own: Membership | undefined = membership && namedAsBefore({ ...membership, rejoin }, from.before);
   const compiled = compileOnce(profile, locks, facts, own);
-  return compiled.ok ? moveImpact(from, compiled.steps) : NOTHING;
+  return compiled.ok ? moveImpact(from, compiled.steps) : undefined;
 }

@@ -47,7 +47,7 @@ export function fleetNode(parts: SituationParts, member: Member, rollout: Rollou
     observed: observed && fleetObserved(desired, observed, name),
     obstacle: obstacleOf(isThere ? desired : prospects.made(observed?.facts, target), stepKinds(nodeId)),
     disruption: disruption && disruptionText(disruption),
-    impact: impactName(prospects.impact(moveFrom(desired, observed), target, rejoin, observed?.facts).bound),
+    impact: impactName(prospects.impact(moveFrom(desired, observed), target, rejoin, observed).bound),
     drift: driftOf(desired, observed),
     isDrainable: parts.clusters()?.kubernetesNodeOf(nodeId) !== undefined,
     maintenance: maintenanceOf(catalog.maintenances.get(nodeId)?.value),
@@ -91,7 +91,7 @@ export function isInterrupted(desired: DesiredNode | undefined, observed: Observ
 }
 
 function fleetObserved(desired: DesiredNode | undefined, observed: ObservedNode, name: string): FleetNode["observed"] {
-  const { planEpoch, observedGeneration, outcome, reason, failedStep, facts } = observed;
+  const { planEpoch, observedGeneration, outcome, reason, failedStep } = observed;
   const wasInterrupted = isInterrupted(desired, observed);
   const isFailure = !wasInterrupted && (outcome === "failed" || outcome === "rejected" || outcome === "refused");
   return {
@@ -100,7 +100,7 @@ function fleetObserved(desired: DesiredNode | undefined, observed: ObservedNode,
     outcome,
     reason,
     message: failedStep === "" ? observed.message : `step ${failedStep}: ${observed.message}`,
-    fingerprint: isFailure ? fingerprintOf(failedStep, reason, observed.message, [name, facts?.hostname ?? ""]) : undefined,
+    fingerprint: isFailure ? fingerprintOf(failedStep, reason, observed.message, [name, observed.facts?.hostname ?? ""]) : undefined,
     isInterrupted: wasInterrupted,
   };
 }
