@@ -44,7 +44,8 @@ export class Bed implements AsyncDisposable {
     holder.unref();
     (holder.stdin as unknown as { unref(): void }).unref();
     (holder.stdout as unknown as { unref(): void }).unref();
-    await bed.#network(["link", "add", "br0", "type", "bridge"]);
+    // An address of its own: a bridge without one takes its ports' lowest, and forgets its neighbours, permanent ones too, when that machine comes or goes.
+    await bed.#network(["link", "add", "br0", "address", "02:64:72:6f:76:01", "type", "bridge"]);
     await bed.#network(["addr", "add", `${bed.address}/24`, "dev", "br0"]);
     await bed.#network(["link", "set", "br0", "up"]);
     return bed;
