@@ -94,6 +94,9 @@ describe("persisted first", () => {
     expect(told(persistedFirst({ "vm.swappiness": "60" }), undone)).toEqual([]);
     expect(told(persistedFirst({ "vm.swappiness": "61" }), undone)).toHaveLength(1);
     expect(told(persistedFirst({ "vm.swappiness": "60" }), [accepted(1), undone[2]!])).toHaveLength(1);
+    const setByOthers: Observation = { type: "drifted", node: "a", target: "vm.swappiness", value: "60" };
+    expect(told(persistedFirst(), [setByOthers, ...undone])).toEqual([]);
+    expect(told(persistedFirst(), [setByOthers, accepted(1), undone[2]!])).toHaveLength(1);
   });
 
   it.each([

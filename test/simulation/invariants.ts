@@ -10,6 +10,8 @@ export interface Checker {
   readonly name: string;
   /** @returns what is wrong with this; undefined: nothing */
   see(observation: Observation): string | undefined;
+  /** What should have happened by now, and has not. */
+  look?(): string | undefined;
 }
 
 /** I2: (plan epoch, generation) rises strictly on each node, and in what the coordinator decides for it. */
@@ -148,6 +150,7 @@ export function persistedFirst(originals: Readonly<Record<string, string>> = {})
       everIntended: new Set<Plan>(),
       restartsAsked: new Set<string>(),
       restartsSpent: 0,
+      setByOthers: new Set<string>(),
     };
     nodes.set(node, known);
     return known;
@@ -177,6 +180,9 @@ export function persistedFirst(originals: Readonly<Record<string, string>> = {})
           for (const [kind, intended] of plans.intended) if (comparePairs(intended, plan) <= 0) plans.intended.delete(kind);
           return undefined;
         }
+        case "drifted":
+          plansOf(observation.node).setByOthers.add(`${observation.target}=${observation.value}`);
+          return undefined;
         case "effect":
           return judgeEffect(observation, plansOf(observation.node), originals);
         case "repair": {
@@ -186,15 +192,19 @@ export function persistedFirst(originals: Readonly<Record<string, string>> = {})
           }
           return undefined;
         }
+        case "acknowledged":
+        case "confirmed":
         case "decided":
-        case "zone":
-        case "rollout":
         case "done":
         case "finished":
-        case "refused":
-        case "logged":
-        case "acknowledged":
         case "freed":
+        case "life":
+        case "logged":
+        case "refused":
+        case "rollout":
+        case "tried":
+        case "untried":
+        case "zone":
           return undefined;
       }
     },
@@ -211,6 +221,8 @@ interface NodePlans {
   /** Attempts of repairs of which it is durable that the node is asked to restart its units, and how many restarts no plan explains: each is done once. */
   readonly restartsAsked: Set<string>;
   restartsSpent: number;
+  /** "key=value": what the machine had before a plan may be what somebody else had given it. */
+  readonly setByOthers: Set<string>;
 }
 
 function judgeEffect(
@@ -224,7 +236,7 @@ function judgeEffect(
   const isAllowed = (): boolean => {
     switch (kind) {
       case "kernel.writeSysctl":
-        if (plans.intended.has("sysctl") && originals[target] === value) return true;
+        if (plans.intended.has("sysctl") && (originals[target] === value || plans.setByOthers.has(`${target}=${value}`))) return true;
         return allowed("sysctl").some((plan) => sysctlsOf(plan)[target] === value);
       case "containerd.pull":
       case "containerd.putImage":
@@ -263,10 +275,10 @@ function specOf<K extends StepKind>(plan: Plan, kind: K): SpecOf<K> | undefined 
   return plan.steps.find(({ spec }) => spec?.$case === kind)?.spec?.value as SpecOf<K> | undefined;
 }
 
-export function comparePairs(a: Pair, b: Pair): number {
-  return a.planEpoch - b.planEpoch || a.generation - b.generation;
+export function show({ planEpoch, generation }: Pair): string {
+  return `(${planEpoch}, ${generation})`;
 }
 
-function show({ planEpoch, generation }: Pair): string {
-  return `(${planEpoch}, ${generation})`;
+export function comparePairs(a: Pair, b: Pair): number {
+  return a.planEpoch - b.planEpoch || a.generation - b.generation;
 }

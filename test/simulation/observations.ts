@@ -22,10 +22,19 @@ export type Observation =
   | ({ readonly type: "ended"; readonly node: string; readonly outcome: string; readonly isOver: boolean } & Pair)
   /** Durable in a node's outbox: the plan has come to its end on the machine. Its journal says so a moment later, and nothing is done in between. */
   | ({ readonly type: "finished"; readonly node: string } & Pair)
+  /** Durable on a node: what a change that can cut it off found there, to be put back unless it is confirmed; and that it will not be put back any more. */
+  | ({ readonly type: "tried"; readonly node: string; readonly phase: string } & Pair)
+  | { readonly type: "untried"; readonly node: string }
+  /** The coordinator's word in a session that a change may stay. */
+  | ({ readonly type: "confirmed"; readonly node: string } & Pair)
+  /** An agent begins to run, or no longer does. */
+  | { readonly type: "life"; readonly node: string; readonly isRunning: boolean }
   /** Sent by a node in a session. */
   | ({ readonly type: "refused"; readonly node: string; readonly reason: string } & Pair)
   /** Done to a machine. */
   | { readonly type: "effect"; readonly node: string; readonly kind: string; readonly target: string; readonly value: string }
+  /** A kernel parameter that somebody else has set. */
+  | { readonly type: "drifted"; readonly node: string; readonly target: string; readonly value: string }
   /** A batch in the coordinator's report log. */
   | { readonly type: "logged"; readonly node: string; readonly epoch: string; readonly seq: number; readonly digest: number }
   /** The coordinator sends its cumulative ack. */

@@ -155,6 +155,8 @@ export const imageCatalog = [3_000_000, 20_000_000, 45_000_000, 8_000_000, 60_00
 }));
 
 export const PROFILE = "worker";
+/** What can cut a node off is undone when nobody has confirmed it by then. */
+export const CONFIRM_WITHIN_MS = 60_000;
 export const NODE_SET = "workers";
 export const ZONE_LABEL = "topology.kubernetes.io/zone";
 export const RUNTIME_UNIT = "containerd.service";
@@ -205,6 +207,7 @@ export function manifests(
           maxUnavailable,
           soak: "1s",
           progressDeadline: "30m",
+          confirmDeadline: `${CONFIRM_WITHIN_MS / 1000}s`,
           failureBudget: 0,
           ...(zones === undefined
             ? {}

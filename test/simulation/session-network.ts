@@ -17,6 +17,8 @@ export interface NetworkParts {
   readonly server: () => Server | undefined;
   readonly isCutOff: (nodeId: string) => boolean;
   readonly say: (nodeId: string, event: string) => void;
+  /** The coordinator has said that a change may stay. */
+  readonly confirmed: (nodeId: string, pair: { readonly planEpoch: number; readonly generation: number }) => void;
   readonly refused: (nodeId: string, answer: { readonly planEpoch: number; readonly generation: number; readonly reason: string }) => void;
 }
 
@@ -135,6 +137,7 @@ export class SessionNetwork {
     try {
       for await (const response of server.converse(nodeId, up, signal)) {
         if (!server.life.isAlive) return;
+        if (response.body?.$case === "confirmPlan") this.#parts.confirmed(nodeId, response.body.value);
         down.push(ConverseResponse.decode(ConverseResponse.encode(response).finish()));
       }
       if (server.life.isAlive) down.close();

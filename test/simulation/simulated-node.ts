@@ -39,6 +39,8 @@ export class SimulatedNode {
   #agent: Agent | undefined;
   #skewMs = 0;
   #boots = 1;
+  /** Monotonic. */
+  #bootedAtMs = 0;
   /** What somebody has overwritten, see driftAboveLive. */
   #beforeDrift: string | undefined;
 
@@ -48,6 +50,7 @@ export class SimulatedNode {
     this.name = parts.name;
     this.link = parts.link;
     this.machine = makeMachine(bootId(parts.nodeId, 1));
+    this.machine.kernel.countUptime(() => parts.clock.monotonicMs() - this.#bootedAtMs);
     this.#disk = new Disk(parts.clock, parts.random, 2);
   }
 
@@ -83,6 +86,7 @@ export class SimulatedNode {
     this.#life = life;
     this.#agent = agent;
     say("agent started");
+    observe({ type: "life", node: nodeId, isRunning: true });
     life.awaits(agent.run(new AbortController().signal)).then(
       () => this.#ended(life, "agent ended by itself"),
       (error: unknown) => this.#ended(life, `agent failed: ${(error as Error).message}`),
@@ -105,6 +109,7 @@ export class SimulatedNode {
   reboot(): void {
     this.kill();
     this.#boots += 1;
+    this.#bootedAtMs = this.#parts.clock.monotonicMs();
     this.machine.kernel.reboot(bootId(this.nodeId, this.#boots));
     this.#parts.say("machine rebooted");
   }
@@ -123,6 +128,7 @@ export class SimulatedNode {
       containerd.collect(image.digest);
       return `image ${image.name} collected`;
     }
+    this.#parts.observe({ type: "drifted", node: this.nodeId, target: "net.core.somaxconn", value: "128" });
     kernel.set("net.core.somaxconn", "128");
     return "net.core.somaxconn set to 128";
   }
@@ -159,6 +165,7 @@ export class SimulatedNode {
   }
 
   #forgetLife(): void {
+    this.#parts.observe({ type: "life", node: this.nodeId, isRunning: false });
     this.#life = undefined;
     this.#agent = undefined;
   }

@@ -68,9 +68,11 @@ export async function runSimulation(options: SimulationOptions): Promise<Simulat
     await clock.advance(SLICE_MS);
     const nowMs = clock.monotonicMs();
     world.judgeVerdicts();
+    world.lookForWhatIsDue();
     if (nowMs % STATE_EVERY_MS === 0) transcript.state(await stateOf(world));
     const lastRevision = scenario.changesAtMinutes.length;
     if (nowMs < Math.max(healAtMs, START_SPREAD_MS) || nowMs % LOOK_EVERY_MS !== 0) continue;
+    void world.retryWhatWasUndone();
     const left = operator.applied < lastRevision ? [`revision ${lastRevision} is not applied`] : await differences(world, lastRevision);
     isInSync = left.length === 0;
     const limitMs =

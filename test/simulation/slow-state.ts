@@ -1,5 +1,6 @@
 /** A node's durable state with a disk's latency, as one life of the agent sees it; what becomes durable is observed when it does. */
 import { Plan, PlanOutcome, ReportBatch } from "@drover/proto";
+import { TRY_RECORD_FILE, type TryRecord } from "../../agent/src/reconcile/try-record.ts";
 import type { DurableLog, MemoryStateDirectory, StateDirectory } from "@drover/agent";
 import type { JournalRecord } from "../../agent/src/reconcile/journal-state.ts";
 import type { Disk } from "./disk.ts";
@@ -20,9 +21,9 @@ export function slowState(parts: SlowStateParts): StateDirectory {
     readFile: (name) => life.awaits(state.readFile(name)),
     writeFile: (name, content) => {
       const copy = Buffer.from(content);
-      return life.awaits(disk.write(() => state.writeFile(name, copy)));
+      return life.awaits(disk.write(() => state.writeFile(name, copy).then(() => observeFile(name, copy, parts))));
     },
-    removeFile: (name) => life.awaits(disk.write(() => state.removeFile(name))),
+    removeFile: (name) => life.awaits(disk.write(() => state.removeFile(name).then(() => observeFile(name, undefined, parts)))),
     openLog: (name) => life.awaits(state.openLog(name).then((log) => slowLog(name, log, parts))),
     removeLog: (name) => life.awaits(disk.write(() => state.removeLog(name))),
   };
@@ -64,6 +65,13 @@ function slowLog(name: string, log: DurableLog, parts: SlowStateParts): DurableL
       ),
     close: () => life.awaits(log.close()),
   };
+}
+
+function observeFile(name: string, content: Buffer | undefined, { node, observe }: SlowStateParts): void {
+  if (name !== TRY_RECORD_FILE) return;
+  if (content === undefined) return observe({ type: "untried", node });
+  const { planEpoch, generation, phase } = JSON.parse(content.toString()) as TryRecord;
+  observe({ type: "tried", node, planEpoch, generation, phase });
 }
 
 function observeAppend(name: string, payload: Buffer, { node, observe }: SlowStateParts): void {

@@ -4,14 +4,15 @@ import { type Log, type Random, seededRandom, silentLog, VirtualClock } from "@d
 import { crc32 } from "node:zlib";
 import { keys, memoryBus, type MemoryBus, type NodeRecord, type ReportLog } from "@drover/coordinator";
 import type { StateDirectory } from "@drover/agent";
-import { CreateRepairsRequest } from "@drover/proto";
+import { ControlRolloutRequest, CreateRepairsRequest, RolloutVerb } from "@drover/proto";
 import { base32Text } from "../../coordinator/src/identity/node-names.ts";
 import { NodeLink } from "./bus-sides.ts";
 import { acknowledgedReports, type Checker, disruptionBudget, persistedFirst, risingPairs, silentZones, zoneBudget } from "./invariants.ts";
+import { confirmations } from "./confirmations.ts";
 import { addressOf } from "./machine.ts";
 import type { Observation } from "./observations.ts";
 import { repairLimits } from "./repair-limits.ts";
-import { kernelDefaults, RUNTIME_UNIT, type Scenario, ZONE_LABEL, zoneOf } from "./scenario.ts";
+import { CONFIRM_WITHIN_MS, kernelDefaults, RUNTIME_UNIT, type Scenario, ZONE_LABEL, zoneOf } from "./scenario.ts";
 import { SessionNetwork } from "./session-network.ts";
 import { SimulatedCoordinator } from "./simulated-coordinator.ts";
 import { SimulatedNode } from "./simulated-node.ts";
@@ -84,6 +85,7 @@ export class World {
       disruptionBudget(scenario.maxUnavailable),
       acknowledgedReports(),
       persistedFirst(kernelDefaults),
+      confirmations(() => this.clock.monotonicMs(), CONFIRM_WITHIN_MS),
       silentZones(() => this.clock.monotonicMs()),
       repairLimits({
         fleetSize: agents,
@@ -106,6 +108,7 @@ export class World {
       server: () => this.coordinator.server,
       isCutOff: (nodeId) => this.#byId.get(nodeId)?.link.isCut ?? true,
       say: (nodeId, event) => transcript.say(nodeId, event),
+      confirmed: (node, { planEpoch, generation }) => observe({ type: "confirmed", node, planEpoch, generation }),
       refused: (node, { planEpoch, generation, reason }) => observe({ type: "refused", node, planEpoch, generation, reason }),
     });
     this.coordinator = new SimulatedCoordinator({
@@ -204,6 +207,11 @@ export class World {
     }
   }
 
+  /** What should have happened by now. */
+  lookForWhatIsDue(): void {
+    for (const checker of this.#checkers) this.#judged(checker.name, checker.look?.());
+  }
+
   /** An operator's wish; the coordinator may be away, or refuse. */
   async askForRepair({ nodeId }: SimulatedNode, rung: Rung): Promise<void> {
     const repairs = this.coordinator.coordinator?.operator.repairs;
@@ -215,6 +223,26 @@ export class World {
       (error: unknown) => `no repair: ${error instanceof Error ? error.message : String(error)}`,
     );
     this.transcript.say("operator", answer);
+  }
+
+  /** An operator looks after a rollout that has stopped: nodes that undid it, for nobody could tell them to keep it, are tried again. */
+  async retryWhatWasUndone(): Promise<void> {
+    const { coordinator } = this.coordinator;
+    if (coordinator === undefined) return;
+    const isUndone = (nodeId: string): boolean => {
+      const { outcome, reason } = coordinator.fleet.node(nodeId) ?? {};
+      return outcome === "rejected" && (reason === "NotConfirmed" || reason === "BootedUnconfirmed");
+    };
+    for (const { value } of coordinator.catalog.objects("Rollout").values()) {
+      if (value.status?.phase !== "Stopped" || !this.nodes.some(({ nodeId }) => isUndone(nodeId))) continue;
+      const { name } = value.metadata;
+      const request = ControlRolloutRequest.fromPartial({ name, verb: RolloutVerb.ROLLOUT_VERB_RETRY, reason: "it was undone" });
+      const answer = await coordinator.operator.rollouts.control(request, "operator:simulation").then(
+        () => "tries again what was undone",
+        (error: unknown) => `cannot try again: ${error instanceof Error ? error.message : String(error)}`,
+      );
+      this.transcript.say("operator", `${name}: ${answer}`);
+    }
   }
 
   #followVerdicts(): void {
@@ -286,12 +314,13 @@ export class World {
       this.acknowledged.set(outbox, Math.max(observation.seq, this.acknowledged.get(outbox) ?? 0));
     }
     this.transcript.say("node" in observation ? observation.node : "store", describe(observation));
-    for (const checker of this.#checkers) {
-      const message = checker.see(observation);
-      if (message === undefined) continue;
-      this.violations.push({ invariant: checker.name, message, atMs: this.clock.monotonicMs() });
-      this.transcript.say("checker", `${checker.name} is broken: ${message}`);
-    }
+    for (const checker of this.#checkers) this.#judged(checker.name, checker.see(observation));
+  }
+
+  #judged(invariant: string, message: string | undefined): void {
+    if (message === undefined) return;
+    this.violations.push({ invariant, message, atMs: this.clock.monotonicMs() });
+    this.transcript.say("checker", `${invariant} is broken: ${message}`);
   }
 }
 
@@ -315,8 +344,18 @@ function describe(observation: Observation): string {
       return `ended ${observation.planEpoch}/${observation.generation} ${observation.outcome}`;
     case "finished":
       return `tells the end of ${observation.planEpoch}/${observation.generation}`;
+    case "tried":
+      return `keeps what it found for ${observation.planEpoch}/${observation.generation}: ${observation.phase}`;
+    case "untried":
+      return "forgets what it found";
+    case "confirmed":
+      return `is told to keep ${observation.planEpoch}/${observation.generation}`;
+    case "life":
+      return observation.isRunning ? "runs" : "runs no more";
     case "refused":
       return `refused ${observation.planEpoch}/${observation.generation} ${observation.reason}`;
+    case "drifted":
+      return `${observation.target} is set to ${observation.value} by somebody`;
     case "effect":
       return `${observation.kind} ${observation.target} ${observation.value}`.trimEnd();
     case "logged":
