@@ -127,7 +127,7 @@ async function checkStore(files: DataFiles): Promise<Found> {
   if (there === undefined) return ok("not there yet; it is made at the first start");
   if (there.size < SQLITE_HEADER_BYTES) return failed(`${store} has ${there.size} bytes: it was cut off, and knows no node`, RESTORE);
   // Opening checks the file's integrity and schema.
-  const opened = openSqliteStore(store);
+  const opened = openSqliteStore(store, { isLookedThrough: true });
   try {
     const { revision } = await opened.list(keys.coordinator);
     return ok(`whole, at revision ${revision}`);

@@ -30,6 +30,11 @@ export interface NodeRecord {
   readonly rejoin?: number;
 }
 
+/** Whether a stored NodeRecord may have been revoked; most are told apart without being parsed. */
+export function mayBeRevoked({ value: { buffer, byteOffset, byteLength } }: { readonly value: Uint8Array }): boolean {
+  return Buffer.from(buffer, byteOffset, byteLength).includes('"revokedAtMs"');
+}
+
 export interface JoinTokenRecord {
   readonly id: string;
   /** SHA-256 hex of the secret half. */

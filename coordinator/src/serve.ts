@@ -1,4 +1,5 @@
 /** The coordinator on real parts: files, NATS, sockets. Puts them together, starts them in order and stops them in reverse. */
+import { flushCompileCache } from "node:module";
 import { type Clock, type Component, lockDirectory, type Log, type Random, runGroup, systemClock, systemRandom } from "@drover/lifecycle";
 import { type EmbeddedNats, openEmbeddedNats } from "./bus/embedded-nats.ts";
 import { NatsBus } from "./bus/nats-bus.ts";
@@ -124,6 +125,8 @@ async function serveLocked(options: ServeOptions, signal: AbortSignal): Promise<
         writePorts(files, bound);
         log.info({ ...bound, hosts: config.advertisedHosts, caPin: authority.pin }, "serving");
         options.onServing?.(bound, nats);
+        // Where the compiled form is kept it is kept now: who is killed leaves nothing at the end.
+        flushCompileCache();
         await doors.run(ended);
       },
     };

@@ -5,7 +5,7 @@
 import type { X509Certificate } from "node:crypto";
 import type { Clock } from "@drover/lifecycle";
 import { isNodeId } from "@drover/proto";
-import type { NodeRecord, OperatorRecord, Peer, Role } from "../records.ts";
+import { mayBeRevoked, type NodeRecord, type OperatorRecord, type Peer, type Role } from "../records.ts";
 import { keys } from "../store/keys.ts";
 import type { Store, StoreEntry } from "../store/store.ts";
 import { readJson } from "../store/values.ts";
@@ -46,6 +46,8 @@ export class Peers {
   readonly #nodes = new Map<string, Known>();
   readonly #operators = new Map<string, Known>();
   readonly #listeners = new Set<RevokedListener>();
+  /** Store revisions that load() has read at, by prefix: followed from there. */
+  readonly #loaded = new Map<string, number>();
 
   constructor(dependencies: PeersDependencies) {
     this.#dependencies = dependencies;
@@ -53,7 +55,8 @@ export class Peers {
 
   /** Reads all records; before that nobody is known. */
   async load(): Promise<void> {
-    await Promise.all([this.#read(keys.nodes, this.#nodes), this.#read(keys.operators, this.#operators)]);
+    this.#loaded.set(keys.nodes, await this.#read(keys.nodes, this.#nodes));
+    this.#loaded.set(keys.operators, await this.#read(keys.operators, this.#operators));
   }
 
   /** Keeps the mirror, until the signal aborts. */
@@ -97,7 +100,8 @@ export class Peers {
 
   async #follow(prefix: string, records: Records, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const revision = await this.#read(prefix, records);
+      const revision = this.#loaded.get(prefix) ?? (await this.#read(prefix, records));
+      this.#loaded.delete(prefix);
       for await (const batch of this.#dependencies.store.watch(prefix, revision, signal)) {
         if (batch.type === "compacted") break;
         for (const { key, entry } of batch.changes) this.#keep(prefix, records, key, entry);
@@ -118,6 +122,7 @@ export class Peers {
       }
       if (entries.length < PAGE) break;
       after = entries.at(-1)!.key;
+      await new Promise<void>((resolve) => setImmediate(resolve));
     }
     for (const name of missing) this.#keep(prefix, records, prefix + name, undefined);
     return from;
@@ -126,7 +131,7 @@ export class Peers {
   #keep(prefix: string, records: Records, key: string, entry: StoreEntry | undefined): void {
     const name = key.slice(prefix.length);
     const wasValid = isValid(records.get(name));
-    const record = entry && known(readJson(entry) as NodeRecord | OperatorRecord);
+    const record = entry && (prefix === keys.nodes && !mayBeRevoked(entry) ? VALID : known(readJson(entry) as NodeRecord | OperatorRecord));
     if (record === undefined) records.delete(name);
     else records.set(name, record);
     if (!wasValid || isValid(record)) return;

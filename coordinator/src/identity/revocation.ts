@@ -3,7 +3,7 @@ import { type Clock, exponentialBackoff, type Log, type Random, sleep, withDeadl
 import { isNodeId } from "@drover/proto";
 import { auditOperation } from "../audit/audit.ts";
 import type { Bus } from "../bus/bus.ts";
-import type { NodeRecord } from "../records.ts";
+import { mayBeRevoked, type NodeRecord } from "../records.ts";
 import { keys } from "../store/keys.ts";
 import type { Store, StoreEntry } from "../store/store.ts";
 import { putJson, readJson } from "../store/values.ts";
@@ -11,6 +11,8 @@ import { type Refusal, refuse } from "./refusal.ts";
 
 const BUS_DEADLINE_MS = 5000;
 const MAX_ATTEMPTS = 10;
+/** Records read at a time. */
+const PAGE = 2_000;
 
 export interface RevocationDependencies {
   readonly store: Store;
@@ -57,11 +59,8 @@ export async function keepRevoked(dependencies: RevocationDependencies, signal: 
   const told = new Set<string>();
   const backoff = exponentialBackoff(random, { baseMs: 1000, maxMs: 60_000 });
   while (!signal.aborted) {
-    const { entries, revision } = await store.list(keys.nodes);
-    const records = entries.map((entry) => readJson(entry) as NodeRecord);
-    const untold = records.filter(
-      (record) => record.revokedAtMs !== undefined && liveNatsKeys(record, clock.now()).length > 0 && !told.has(record.nodeId),
-    );
+    const { records, revision } = await revokedRecords(store);
+    const untold = records.filter((record) => liveNatsKeys(record, clock.now()).length > 0 && !told.has(record.nodeId));
     for (const record of untold) {
       if (await cutFromNats(dependencies, record)) told.add(record.nodeId);
     }
@@ -71,6 +70,23 @@ export async function keepRevoked(dependencies: RevocationDependencies, signal: 
     } else {
       await sleep(clock, backoff.nextDelayMs(), signal).catch(() => undefined);
     }
+  }
+}
+
+/** Read in pages, so that others get their turn between them. @returns revision from which on changes are to be followed */
+async function revokedRecords(store: Store): Promise<{ readonly records: readonly NodeRecord[]; readonly revision: number }> {
+  const records: NodeRecord[] = [];
+  let from = Infinity;
+  for (let after: string = keys.nodes; ; ) {
+    const { entries, revision } = await store.list(keys.nodes, { after, limit: PAGE });
+    from = Math.min(from, revision);
+    for (const entry of entries) {
+      const record = mayBeRevoked(entry) ? (readJson(entry) as NodeRecord) : undefined;
+      if (record?.revokedAtMs !== undefined) records.push(record);
+    }
+    if (entries.length < PAGE) return { records, revision: from };
+    after = entries.at(-1)!.key;
+    await new Promise<void>((resolve) => setImmediate(resolve));
   }
 }
 

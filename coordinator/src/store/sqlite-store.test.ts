@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { mkdtemp, open, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -150,5 +150,20 @@ describe("openSqliteStore", () => {
     await store.close();
     await truncate(damaged, 100_000);
     expect(() => openSqliteStore(damaged)).toThrow("restore it from a backup");
+    // Too large to be looked through at each start: found when it is read, or when somebody asks for it.
+    const large = join(directory, "large.db");
+    const filled = openSqliteStore(large);
+    for (let commit = 0; commit < 30; commit += 1) {
+      const names = Array.from({ length: 90 }, (_, index) => `k${commit}/${index}`);
+      await filled.commit(names.map((key) => ({ type: "put", key, value: Buffer.alloc(4000) })));
+    }
+    await filled.close();
+    const file = await open(large, "r+");
+    await file.write(Buffer.alloc(400_000, 0xff), 0, 400_000, 10_000_000);
+    await file.close();
+    expect(() => openSqliteStore(large, { isLookedThrough: true })).toThrow("restore it from a backup");
+    const opened = openSqliteStore(large);
+    await expect(opened.list("k")).rejects.toThrow("restore it from a backup");
+    await opened.close();
   });
 });

@@ -72,7 +72,8 @@ export class CoordinatorProcess {
     const child = spawn(process.execPath, [...nodeArguments, main, argument], {
       stdio: ["ignore", log, log, "ipc"],
       cwd: directory,
-      env: { ...process.env, ...environment },
+      // As drover-coordinator has it.
+      env: { ...process.env, NODE_COMPILE_CACHE: join(directory, "compiled"), ...environment },
     });
     closeSync(log);
     this.#child = child;
