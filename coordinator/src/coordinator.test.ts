@@ -326,8 +326,8 @@ describe("the coordinator on ports in memory", () => {
     expect(await a.obey()).toBeUndefined();
     await world.pass(2_000);
     expect(world.rollout("web-1")?.status?.waiting[0]).toMatchObject({ node: "a", reason: "Unsupported" });
-    // Nothing is in change there: the next node may move.
-    expect(world.coordinator.catalog.desired.has(NODE_B)).toBe(true);
+    // I3: another agent may come at any moment, so it counts as in change, and nobody else begins.
+    expect(world.coordinator.catalog.desired.has(NODE_B)).toBe(false);
   });
 
   it("stops deciding when a node knows more than the store, until that is accepted", async () => {

@@ -84,7 +84,6 @@ describe("values of a lean map", () => {
     map.delete("a");
     map.take("j", { key: "j", value: Buffer.from(JSON.stringify({ id: "j" })), revision: 2 });
     expect(map.look("j"), "nothing is left of who had the place before").toStrictEqual({ id: "j" });
-    const [a, h] = ["a", "h"].map((name) => (map.look(name) as (typeof values)[0] | undefined)?.of);
-    expect([a, h]).toEqual([undefined, { like: { x: "y" } }]);
+    expect([map.look("a"), map.look("h")]).toStrictEqual([undefined, values[7]]);
   });
 });
