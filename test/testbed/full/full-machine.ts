@@ -13,7 +13,10 @@ import { rootFileSystem } from "../roots/root-file-system.ts";
 
 const startScript = fileURLToPath(new URL("./start-machine.sh", import.meta.url));
 const prepareScript = fileURLToPath(new URL("./prepare-boot.sh", import.meta.url));
-const BOOT_TIMEOUT_MS = 90_000;
+/** As systemctl says it when systemd does not speak yet. */
+const NOT_YET = ["", "offline"];
+const BOOTED = ["running", "degraded"];
+const BOOT_TIMEOUT_MS = 240_000;
 
 export interface FullMachineOptions {
   /** Files that are there before the first boot: absolute path to content. */
@@ -67,15 +70,22 @@ export class FullMachine implements Machine {
       await this.#plug();
       await eventually("systemd answers", BOOT_TIMEOUT_MS, async () => {
         if (hasEnded) throw new Error("systemd-nspawn ended");
-        return (await this.run("systemctl", ["is-system-running"])).stdout !== "";
+        return !NOT_YET.includes(await this.#systemState());
       });
       await this.#must("sh", ["-s"], await readFile(prepareScript, "utf8"));
-      await this.#must("systemctl", ["is-system-running", "--wait"]).catch(() => undefined);
+      await eventually("it has booted", BOOT_TIMEOUT_MS, async () => {
+        if (hasEnded) throw new Error("systemd-nspawn ended");
+        return BOOTED.includes(await this.#systemState());
+      });
     } catch (error) {
       const said = await readFile(this.#consoleFile, "utf8").catch(() => "");
       await this.powerCut();
       throw new Error(`machine ${this.name} did not come up: ${said.slice(-2000)}`, { cause: error });
     }
+  }
+
+  async #systemState(): Promise<string> {
+    return (await this.run("systemctl", ["is-system-running"])).stdout;
   }
 
   async powerCut(): Promise<void> {
