@@ -124,6 +124,8 @@ export interface Observation {
   readonly verdicts: Readonly<Record<string, number>>;
   readonly reasons: Readonly<Record<string, number>>;
   readonly memory: { readonly rssBytes: number; readonly heapUsedBytes: number; readonly externalBytes: number };
+  /** The longest that its event loop was held since it was started, ms. */
+  readonly loopHeldMs: number;
 }
 
 export interface Usage {

@@ -5,6 +5,7 @@ import { ansibleScenario } from "./ansible/index.ts";
 import { heartbeatsScenario } from "./heartbeats.ts";
 import { joinScenario } from "./join.ts";
 import { peersScenario } from "./peers/index.ts";
+import { restartScenario } from "./restart.ts";
 import { rolloutScenario } from "./rollout.ts";
 import { preloadScenario } from "./preload.ts";
 import { reportsScenario } from "./reports.ts";
@@ -26,4 +27,5 @@ export const scenarios: readonly Scenario[] = [
   wireScenario,
   verdictsScenario,
   rolloutScenario,
+  restartScenario,
 ];

@@ -3,6 +3,7 @@
  * that the simulation scripts, and what it tells of verdicts. Ends when the simulation does, however that ends.
  */
 import "reflect-metadata";
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { type Coordinator, loadConfig, serve } from "@drover/coordinator/real";
 import { type Component, type Log, stopSignal, systemClock } from "@drover/lifecycle";
 import { pino } from "pino";
@@ -20,6 +21,8 @@ if (!loading.ok) {
 const { config } = loading;
 const tell = (message: FromCoordinator): void => void process.send?.(message);
 const knocks = new ScriptedKnocks(systemClock, silentAddresses);
+const loop = monitorEventLoopDelay({ resolution: 10 });
+loop.enable();
 const ended = new AbortController();
 // The simulation was killed: nobody else would end this coordinator and its NATS.
 process.once("disconnect", () => ended.abort(new Error("the simulation has gone")));
@@ -27,7 +30,7 @@ process.once("disconnect", () => ended.abort(new Error("the simulation has gone"
 const besides = (coordinator: Coordinator): readonly Component[] => {
   process.on("message", (message: ToCoordinator) => {
     if (message.type === "knocks") knocks.set(message.addresses, message.isAnswered);
-    else tell({ type: "observed", request: message.request, observation: observationOf(coordinator, message.wanted) });
+    else tell({ type: "observed", request: message.request, observation: observationOf(coordinator, message.wanted, loop.max / 1e6) });
   });
   coordinator.fleet.onChange((nodeIds) => tellVerdicts(coordinator, nodeIds));
   return [{ name: "session door", run: (signal) => runSessionDoor(doorPath, coordinator, signal) }];

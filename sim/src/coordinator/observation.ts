@@ -2,7 +2,8 @@
 import type { Coordinator } from "@drover/coordinator/real";
 import type { Observation, ObservationWanted } from "../sim-port.ts";
 
-export function observationOf(coordinator: Coordinator, wanted: ObservationWanted): Observation {
+/** @param loopHeldMs the longest that its event loop was held since the start */
+export function observationOf(coordinator: Coordinator, wanted: ObservationWanted, loopHeldMs: number): Observation {
   if (wanted.collect === true) for (let pass = 0; pass < 2; pass += 1) (globalThis as { gc?: () => void }).gc?.();
   const totals = Object.fromEntries(Object.entries(coordinator.totals()).map(([name, { value }]) => [name, value]));
   const verdicts: Record<string, number> = {};
@@ -13,12 +14,14 @@ export function observationOf(coordinator: Coordinator, wanted: ObservationWante
       reasons[health.reason] = (reasons[health.reason] ?? 0) + 1;
     }
   }
-  const { rss, heapUsed, external, arrayBuffers } = process.memoryUsage();
+  // What is external has the buffers in it.
+  const { rss, heapUsed, external } = process.memoryUsage();
   return {
     totals,
     liveSessions: coordinator.sessions.liveCount,
     verdicts,
     reasons,
-    memory: { rssBytes: rss, heapUsedBytes: heapUsed, externalBytes: external + arrayBuffers },
+    memory: { rssBytes: rss, heapUsedBytes: heapUsed, externalBytes: external },
+    loopHeldMs,
   };
 }
