@@ -1,5 +1,5 @@
 /**
- * What others would pay for the same: each agent seen once in ten seconds, CPU of the servers alone, one after the other in one run.
+ * What others would pay for the same: each agent seen once in ten seconds, CPU of the servers alone, one after the other in one run, of as many nodes.
  * Peers are set up at their cheapest: etcd and gRPC get all nodes over a few connections, as our logical tier does. A websocket server
  * has a connection per agent, that is its manner; against it our agents are counted a second time with a TLS connection each.
  */
@@ -38,12 +38,12 @@ export interface Paid {
 export const peersScenario: Scenario = {
   name: "peers",
   summary: "servers' CPU per node at one check-in in 10 s: ours, a websocket server in Rancher's manner, etcd PUT, unary gRPC",
-  async run({ minutes, say }) {
+  async run({ agents: nodes = NODES, minutes, cases, say }) {
     const windowMs = minutes * 3_000;
     const directory = await mkdtemp(join("/var/tmp", "drover-peers-"));
     try {
       const tls = await makeCertificate(directory);
-      const common = { agents: NODES, intervalMs: INTERVAL_MS, bytes: BEAT_BYTES, port: 0, directory };
+      const common = { agents: nodes, intervalMs: INTERVAL_MS, bytes: BEAT_BYTES, port: 0, directory };
       const all: Paid[] = [];
       const note = (paid: Paid): void => {
         all.push(paid);
@@ -52,41 +52,51 @@ export const peersScenario: Scenario = {
           `${paid.name}: ${paid.cores.toFixed(3)} cores for ${paid.nodes} nodes, ${microseconds(paid).toFixed(1)} us each, ${taken} ${paid.note}`,
         );
       };
-      note(await ours("drover", NODES, "logical", windowMs));
-      for (const bytes of [300, 2_000, 15_000]) note(await websocket(`websocket_${bytes}`, { ...common, bytes }, windowMs));
-      note(await etcd({ ...common, port: ETCD_PORT }, windowMs));
-      note(await grpc({ ...common, tls }, windowMs));
-      note(await ours("drover_100k", MANY_NODES, "logical", windowMs));
-      note(await etcd({ ...common, agents: MANY_NODES, port: ETCD_PORT }, windowMs, "etcd_100k"));
-      note(await ours("drover_sockets", SOCKETS, "socket", windowMs));
-      note(await websocket("websocket_tls_15000", { ...common, agents: SOCKETS, bytes: 15_000, tls }, windowMs));
-      const paidBy = (name: string): Paid => all.find((paid) => paid.name === name)!;
+      const trials: Readonly<Record<string, (name: string) => Promise<Paid>>> = {
+        drover: (name) => ours(name, { nodes, windowMs }),
+        drover_beats: (name) => ours(name, { nodes, windowMs, isBeatsOnly: true }),
+        websocket_300: (name) => websocket(name, { ...common, bytes: 300 }, windowMs),
+        websocket_2000: (name) => websocket(name, { ...common, bytes: 2_000 }, windowMs),
+        websocket_15000: (name) => websocket(name, { ...common, bytes: 15_000 }, windowMs),
+        etcd: (name) => etcd(name, { ...common, port: ETCD_PORT }, windowMs),
+        grpc: (name) => grpc(name, { ...common, tls }, windowMs),
+        drover_many: (name) => ours(name, { nodes: MANY_NODES, windowMs }),
+        etcd_many: (name) => etcd(name, { ...common, agents: MANY_NODES, port: ETCD_PORT }, windowMs),
+        drover_sockets: (name) => ours(name, { nodes: SOCKETS, windowMs, tier: "socket" }),
+        websocket_tls_15000: (name) => websocket(name, { ...common, agents: SOCKETS, bytes: 15_000, tls }, windowMs),
+      };
+      const unknown = (cases ?? []).filter((name) => !(name in trials));
+      if (unknown.length > 0) throw new Error(`no such case: ${unknown.join(", ")}; there are ${Object.keys(trials).join(", ")}`);
+      for (const [name, trial] of Object.entries(trials)) if (cases?.includes(name) ?? true) note(await trial(name));
+      const paidBy = (name: string): Paid | undefined => all.find((paid) => paid.name === name);
       const figures: Figure[] = all.flatMap((paid) => [
         { name: `${paid.name}_us`, value: microseconds(paid), unit: "us per node and interval" },
         ...(paid.achieved < KEEPS_UP ? [achievedBy(paid)] : []),
       ]);
-      const ratio = (name: string, peer: string, to: string, limit?: number): Figure => {
-        const value = microseconds(paidBy(peer)) / microseconds(paidBy(to));
+      const ratio = (name: string, peer: string, to: string, limit?: number): Figure[] => {
+        const [theirs, our] = [paidBy(peer), paidBy(to)];
+        if (theirs === undefined || our === undefined) return [];
+        const value = microseconds(theirs) / microseconds(our);
         // Who does not keep up has failed already.
-        const isLimited = limit !== undefined && paidBy(peer).achieved >= KEEPS_UP;
-        return { name, value, unit: "times ours", peer, ratio: value, ...(isLimited ? { limit, isFloor: true } : {}) };
+        const isLimited = limit !== undefined && theirs.achieved >= KEEPS_UP;
+        return [{ name, value, unit: "times ours", peer, ratio: value, ...(isLimited ? { limit, isFloor: true } : {}) }];
       };
       figures.push(
-        // At 100,000 nodes; the websocket server's share of a node is taken from 10,000, as one process cannot hold more connections.
-        ratio("etcd_ratio", "etcd_100k", "drover_100k", 7),
-        ratio("websocket_ratio", "websocket_15000", "drover_100k", 10),
-        // At 10,000 nodes, where what we pay once for the whole fleet weighs most.
-        ratio("etcd_ratio_10k", "etcd", "drover"),
-        ratio("websocket_ratio_10k", "websocket_15000", "drover"),
-        ratio("websocket_small_ratio_10k", "websocket_300", "drover"),
-        ratio("grpc_ratio_10k", "grpc", "drover"),
-        ratio("websocket_sockets_ratio", "websocket_tls_15000", "drover_sockets"),
+        // Each of two fleets of the same size. What we pay once for a whole fleet weighs more in a small one.
+        ...ratio("etcd_ratio", "etcd_many", "drover_many", 7),
+        ...ratio("websocket_ratio", "websocket_15000", "drover", 10),
+        ...ratio("websocket_2000_ratio", "websocket_2000", "drover"),
+        ...ratio("websocket_300_ratio", "websocket_300", "drover"),
+        ...ratio("etcd_few_ratio", "etcd", "drover"),
+        ...ratio("grpc_ratio", "grpc", "drover"),
+        ...ratio("websocket_sockets_ratio", "websocket_tls_15000", "drover_sockets"),
       );
       return {
         scenario: "peers",
-        tier: `logical agents over few connections (ours, etcd, gRPC); real connections (websocket); _sockets and _tls: ${SOCKETS} real TLS connections each`,
+        tier: `logical agents over few connections (ours, etcd, gRPC); a connection each (websocket); _sockets and _tls: ${SOCKETS} real TLS connections each`,
         conditions: {
-          nodes: NODES,
+          nodes,
+          many: MANY_NODES,
           intervalSeconds: INTERVAL_MS / 1_000,
           windowSeconds: windowMs / 1_000,
           etcd: "3.4, one member, plain",
@@ -125,7 +135,7 @@ async function websocket(name: string, settings: PeerSettings, windowMs: number)
   };
 }
 
-async function etcd(settings: PeerSettings, windowMs: number, name = "etcd"): Promise<Paid> {
+async function etcd(name: string, settings: PeerSettings, windowMs: number): Promise<Paid> {
   const directory = await mkdtemp(join(settings.directory, "etcd-"));
   await using server = await startEtcd(directory, settings.port);
   await using _agents = await startPeer(new URL("./etcd-agents-main.ts", import.meta.url), settings);
@@ -133,11 +143,11 @@ async function etcd(settings: PeerSettings, windowMs: number, name = "etcd"): Pr
   return { name, nodes: settings.agents, cores, achieved: shareOf(done, settings, windowMs), note: "" };
 }
 
-async function grpc(settings: PeerSettings, windowMs: number): Promise<Paid> {
+async function grpc(name: string, settings: PeerSettings, windowMs: number): Promise<Paid> {
   await using server = await startPeer(new URL("./grpc-server-main.ts", import.meta.url), settings);
   await using _agents = await startPeer(new URL("./grpc-agents-main.ts", import.meta.url), { ...settings, port: server.port });
   const { cores, done } = await window(server.pid, async () => (await server.counts()).done, windowMs);
-  return { name: "grpc", nodes: settings.agents, cores, achieved: shareOf(done, settings, windowMs), note: "" };
+  return { name, nodes: settings.agents, cores, achieved: shareOf(done, settings, windowMs), note: "" };
 }
 
 async function window(pid: number, taken: () => Promise<number>, ms: number): Promise<{ readonly cores: number; readonly done: number }> {

@@ -5,22 +5,35 @@ import type { Paid } from "./index.ts";
 
 const WARM_UP_MS = 60_000;
 const CHANGES_PER_MINUTE = 0.01;
+const NEVER_MS = 86_400_000;
 
-export async function ours(name: string, nodes: number, tier: Tier, windowMs: number): Promise<Paid> {
+export interface OurOptions {
+  readonly nodes: number;
+  readonly windowMs: number;
+  /** Default: logical. */
+  readonly tier?: Tier;
+  /** Nobody has news, and nobody polls: what the beats alone cost. */
+  readonly isBeatsOnly?: boolean;
+}
+
+export async function ours(name: string, { nodes, windowMs, tier = "logical", isBeatsOnly = false }: OurOptions): Promise<Paid> {
   await using sim = await startSim({
     agents: nodes,
     tier,
-    changesPerMinute: CHANGES_PER_MINUTE,
+    changesPerMinute: isBeatsOnly ? 0 : CHANGES_PER_MINUTE,
+    ...(isBeatsOnly ? { pollMs: NEVER_MS } : {}),
     coordinatorConfig: { heartbeats: { shortestInterval: "10s", perSecond: 100_000 } },
   });
   await sim.settled;
   await pause(WARM_UP_MS);
   const { coordinatorCores, natsCores, beatsTaken, seconds } = await sim.measure(windowMs);
+  const taken = beatsTaken / seconds;
+  const each = (cores: number): string => ((cores * 1e6) / taken).toFixed(1);
   return {
     name,
     nodes,
     cores: coordinatorCores + natsCores,
     achieved: Math.min(1, (beatsTaken * 10) / (nodes * seconds)),
-    note: `(coordinator ${coordinatorCores.toFixed(3)}, NATS ${natsCores.toFixed(3)})`,
+    note: `(coordinator ${each(coordinatorCores)} us, NATS ${each(natsCores)} us)`,
   };
 }
