@@ -26,6 +26,11 @@ export interface PullOptions {
   readonly isAcked: boolean;
   /** After a batch that was not full, so long more is waited for; left out: not at all. */
   readonly restMs?: number;
+  /**
+   * So often is asked for what has come, and it comes together: a message that comes alone costs both sides a wake-up and a TLS record.
+   * Left out: each comes at once.
+   */
+  readonly everyMs?: number;
   readonly clock: Clock;
   readonly handle: (messages: readonly PulledMessage[]) => Promise<(() => void) | void> | void;
 }
@@ -41,11 +46,13 @@ const IDLE_HEARTBEAT = 100;
 
 /** Returns when the signal aborts. @throws ConsumerLost; whatever the handler throws */
 export async function pullBatches(options: PullOptions, signal: AbortSignal): Promise<void> {
-  const { connection, batchMessages, restMs = 0, clock } = options;
+  const { connection, batchMessages, restMs = 0, everyMs, clock } = options;
   const arrived: { readonly message: PulledMessage; readonly reply: string }[] = [];
   let outstanding = 0;
   let lost: ConsumerLost | undefined;
   let requestedAtMs = 0;
+  /** The last request found fewer than it asked for. */
+  let isDry = false;
   let wake = (): void => {};
   const inbox = createInbox();
   const subscription = connection.subscribe(inbox, {
@@ -54,8 +61,10 @@ export async function pullBatches(options: PullOptions, signal: AbortSignal): Pr
       else if (message.reply?.startsWith("$JS.ACK.")) {
         outstanding -= 1;
         arrived.push({ message: read(message, message.reply), reply: message.reply });
-      } else if (REQUEST_OVER.has(message.headers?.code ?? 0)) outstanding = 0;
-      else if (message.headers?.code !== IDLE_HEARTBEAT) {
+      } else if (REQUEST_OVER.has(message.headers?.code ?? 0)) {
+        outstanding = 0;
+        isDry = true;
+      } else if (message.headers?.code !== IDLE_HEARTBEAT) {
         lost = new ConsumerLost(`${message.headers?.code ?? "?"} ${message.headers?.description ?? ""}`);
       }
       wake();
@@ -64,14 +73,17 @@ export async function pullBatches(options: PullOptions, signal: AbortSignal): Pr
   const request = (): void => {
     outstanding = batchMessages;
     requestedAtMs = clock.monotonicMs();
-    const body = JSON.stringify({ batch: batchMessages, expires: REQUEST_EXPIRES_MS * NANOS_PER_MS });
+    isDry = false;
+    const until = everyMs === undefined ? { expires: REQUEST_EXPIRES_MS * NANOS_PER_MS } : { no_wait: true };
+    const body = JSON.stringify({ batch: batchMessages, ...until });
     connection.publish(`$JS.API.CONSUMER.MSG.NEXT.${options.stream}.${options.consumer}`, body, { reply: inbox });
   };
   const onAbort = (): void => wake();
   signal.addEventListener("abort", onAbort);
   try {
     while (!signal.aborted) {
-      if (outstanding <= 0 && arrived.length < batchMessages && lost === undefined) request();
+      const pauseMs = everyMs !== undefined && isDry ? requestedAtMs + everyMs - clock.monotonicMs() : 0;
+      if (outstanding <= 0 && arrived.length < batchMessages && lost === undefined && pauseMs <= 0) request();
       const batch = arrived.splice(0, batchMessages);
       const last = batch.at(-1);
       if (last !== undefined) {
@@ -82,7 +94,7 @@ export async function pullBatches(options: PullOptions, signal: AbortSignal): Pr
         continue;
       }
       if (lost !== undefined) throw lost;
-      const waitMs = requestedAtMs + REQUEST_EXPIRES_MS + REQUEST_GRACE_MS - clock.monotonicMs();
+      const waitMs = outstanding > 0 ? requestedAtMs + REQUEST_EXPIRES_MS + REQUEST_GRACE_MS - clock.monotonicMs() : Math.max(1, pauseMs);
       if (waitMs <= 0) throw new ConsumerLost("the broker did not answer a request");
       await new Promise<void>((resolve) => {
         const cancel = clock.setTimer(waitMs, resolve);
