@@ -115,6 +115,7 @@ class CoordinatorCore implements Coordinator {
   readonly operator: OperatorCalls;
   readonly totals: Totals;
   readonly #parts: CoordinatorParts;
+  readonly #members: MembershipIndex;
   readonly #observer: Observer;
   readonly #ingest: Ingest;
   readonly #waker: Waker;
@@ -137,7 +138,8 @@ class CoordinatorCore implements Coordinator {
     this.#higherPairs = new HigherPairs(clock);
     const catalog = new Catalog(store);
     const fleet = new FleetState();
-    const knownNode = (nodeId: string): boolean => isValid(catalog.nodeRecords.look(nodeId));
+    const knownNode = (nodeId: string): boolean =>
+      catalog.nodeRecords.has(nodeId) && catalog.nodeRecords.field(nodeId, "revokedAtMs") === undefined;
     const desired = (nodeId: string): DesiredNode | undefined => catalog.desired.get(nodeId)?.value;
     const audit = (entry: AuditEntry): void => this.#audit(entry);
     const clonesAudited = new OnceInAWhile(CLONE_AUDIT_PAUSE_MS);
@@ -174,6 +176,7 @@ class CoordinatorCore implements Coordinator {
     });
     const stepKinds = (nodeId: string): readonly string[] | undefined => sessions.stepKinds(nodeId);
     const members = new MembershipIndex(catalog, fleet);
+    this.#members = members;
     const disruptionOf: DisruptionOf = (nodeId) => this.#observer.disruptionOf(nodeId);
     const view = new View({ catalog, fleet, sessions, members, clock, disruptionOf, clusters: () => this.#clusters });
     const resources = new Resources({ store, catalog, view, members, clock, random, log });
@@ -305,6 +308,7 @@ class CoordinatorCore implements Coordinator {
         await this.#ingest.recover();
         this.#isReady = true;
         this.#becomeReady();
+        await this.#members.prepare();
         await runGroup(this.#components(), loaded);
       },
     };

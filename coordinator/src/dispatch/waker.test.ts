@@ -34,7 +34,10 @@ class Site {
       clock,
       random: seededRandom(2),
       fleet,
-      catalog: { desired: Object.assign(stored, { look: (nodeId: string) => stored.get(nodeId)?.value }), onChange },
+      catalog: {
+        desired: Object.assign(stored, { look: (nodeId: string) => stored.get(nodeId)?.value, field: () => undefined }),
+        onChange,
+      },
       isLive: (nodeId) => live.has(nodeId),
       isBarred: (nodeId) => barred.has(nodeId),
       sessionsLeft: () => this.sessionsLeft,

@@ -223,7 +223,7 @@ export class FleetState implements FleetView {
       return snapshot.row;
     }
     const { row, nodeIds, indexes, lastReports, headOf, heads, columns } = snapshot.fleet;
-    const known = [...this.#entries.keys()];
+    const known = new Map([...this.#entries.keys()].map((nodeId) => [nodeId, nodeId]));
     this.#entries.clear();
     this.#freeIndexes.length = 0;
     this.#told = new ToldValues(columns);
@@ -231,7 +231,9 @@ export class FleetState implements FleetView {
     const taken = new Uint8Array(indexes.reduce((most, index) => Math.max(most, index + 1), 0));
     this.#indexes = taken.length;
     this.#beats.reserve(this.#indexes);
-    for (const [place, nodeId] of nodeIds.entries()) {
+    for (const [place, written] of nodeIds.entries()) {
+      // Who is known already is in memory with its id.
+      const nodeId = known.get(written) ?? written;
       const index = indexes[place]!;
       taken[index] = 1;
       const head = shared[headOf[place]!]!;
@@ -247,7 +249,7 @@ export class FleetState implements FleetView {
       });
     }
     for (const [index, isTaken] of taken.entries()) if (isTaken === 0) this.#freeIndexes.push(index);
-    for (const nodeId of known) this.#entry(nodeId);
+    for (const nodeId of known.keys()) this.#entry(nodeId);
     return row;
   }
 

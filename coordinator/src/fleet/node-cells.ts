@@ -42,7 +42,8 @@ export class CellIndex {
   }
 
   of(nodeId: string): readonly string[] {
-    const labels = this.#catalog.nodes.look(this.#catalog.nodeRecords.look(nodeId)?.name ?? "")?.metadata.labels ?? NO_LABELS;
+    const { nodes, nodeRecords } = this.#catalog;
+    const labels = nodes.field(nodeRecords.field(nodeId, "name") ?? "", "metadata")?.labels ?? NO_LABELS;
     let cells = this.#cells.get(labels);
     if (cells === undefined) this.#cells.set(labels, (cells = labelledCells(labels)));
     return withShard(cells, nodeId, this.#fleet.size);

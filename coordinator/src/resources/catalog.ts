@@ -80,31 +80,38 @@ type OneForEachNode = EachNode<object> & Pick<LeanMap<object>, "forgetUnused" | 
 
 /** Of what there is one for each node, what is asked for in every look at the fleet is held in columns. */
 function lean(): ReadonlyMap<string, OneForEachNode> {
+  // Ids and names stand in memory once.
+  const records = new LeanMap<NodeRecord>({
+    nodeId: "name",
+    name: (name) => nodes.sameName(name),
+    revokedAtMs: "number",
+    rejoin: "number",
+  });
+  const sameId = (nodeId: string): string => records.sameName(nodeId);
+  const nodes = new LeanMap<Node>({
+    apiVersion: "word",
+    kind: "word",
+    metadata: { name: "name", uid: sameId, labels: "word", generation: "number", creationTimestamp: "time" },
+  });
+  const desired = new LeanMap<DesiredNode>(
+    {
+      nodeId: "name",
+      planEpoch: "number",
+      generation: "number",
+      revision: "word",
+      nodeSet: "word",
+      rollout: "word",
+      decidedAtMs: "number",
+      rejoin: "number",
+      enforcedAtMs: "number",
+      interruptions: "number",
+    },
+    sameId,
+  );
   return new Map<string, OneForEachNode>([
-    [keys.nodes, new LeanMap<NodeRecord>({ nodeId: "name", name: "text", revokedAtMs: "number", rejoin: "number" })],
-    [
-      keys.allDesired,
-      new LeanMap<DesiredNode>({
-        nodeId: "name",
-        planEpoch: "number",
-        generation: "number",
-        revision: "word",
-        nodeSet: "word",
-        rollout: "word",
-        decidedAtMs: "number",
-        rejoin: "number",
-        enforcedAtMs: "number",
-        interruptions: "number",
-      }),
-    ],
-    [
-      keys.objectsOf("Node"),
-      new LeanMap<Node>({
-        apiVersion: "word",
-        kind: "word",
-        metadata: { name: "name", uid: "text", labels: "word", generation: "number", creationTimestamp: "time" },
-      }),
-    ],
+    [keys.nodes, records],
+    [keys.allDesired, desired],
+    [keys.objectsOf("Node"), nodes],
     [keys.joinTokens, new LeanMap<JoinTokenRecord>({ id: "name" })],
     [keys.objectsOf("JoinToken"), new LeanMap<JoinToken>({ apiVersion: "word", kind: "word" })],
   ]);

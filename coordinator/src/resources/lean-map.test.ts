@@ -81,6 +81,11 @@ describe("values of a lean map", () => {
       map.take(names[index]!, { key: names[index]!, value: Buffer.from(JSON.stringify(value)), revision: 1 });
     }
     expect([...map.values()].map(({ value }) => value)).toStrictEqual(values);
+    for (const [index, value] of values.entries()) {
+      const fields = ["id", "at", "size", "of", "more"].map((field) => map.field(names[index]!, field as never) as unknown);
+      const { id, at, size, of, more } = value as Record<string, unknown>;
+      expect(fields).toStrictEqual([id, at, size, of, more]);
+    }
     map.delete("a");
     map.take("j", { key: "j", value: Buffer.from(JSON.stringify({ id: "j" })), revision: 2 });
     expect(map.look("j"), "nothing is left of who had the place before").toStrictEqual({ id: "j" });

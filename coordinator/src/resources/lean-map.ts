@@ -16,6 +16,8 @@ export interface Stored<T> {
 export interface EachNode<T> extends ReadonlyMap<string, Stored<T>> {
   /** For who looks at all of them: made for the moment, where get() remembers. */
   look(name: string): T | undefined;
+  /** One field of it, without the rest. */
+  field<K extends keyof T & string>(name: string, field: K): T[K] | undefined;
 }
 
 /** What the constructor is given is what `this` is: so that a plain object can have private fields. */
@@ -84,9 +86,18 @@ export class LeanMap<T extends object> implements EachNode<T> {
   #lately = new Map<number, T>();
   #before = new Map<number, T>();
 
-  /** @param held by field; all others are packed */
-  constructor(held: ColumnKinds) {
+  readonly #same: (name: string) => string;
+
+  /** @param held by field; all others are packed; @param same an equal name that is in memory already, or the name itself */
+  constructor(held: ColumnKinds, same: (name: string) => string = (name) => name) {
     this.#columns = new Columns(held);
+    this.#same = same;
+  }
+
+  /** The name as it is held here, or as it was given. */
+  sameName(name: string): string {
+    const slot = this.#slots.get(name);
+    return slot === undefined ? name : this.#names[slot]!;
   }
 
   get size(): number {
@@ -110,6 +121,14 @@ export class LeanMap<T extends object> implements EachNode<T> {
     return slot === undefined ? undefined : this.#value(slot);
   }
 
+  field<K extends keyof T & string>(name: string, field: K): T[K] | undefined {
+    const slot = this.#slots.get(name);
+    if (slot === undefined) return undefined;
+    const shape = this.#shapeOf(slot);
+    if (shape === ODD || !this.#columns.has(field)) return this.#value(slot)[field];
+    return (shape.includes(field) ? this.#columns.get(slot, field, this.#names[slot]!) : undefined) as T[K] | undefined;
+  }
+
   /** Of a value that nobody has asked for since the call before the last one, another object is made when it is asked for again. */
   forgetUnused(): void {
     this.#before = this.#lately;
@@ -126,7 +145,7 @@ export class LeanMap<T extends object> implements EachNode<T> {
     let slot = this.#slots.get(name);
     if (slot === undefined) {
       slot = this.#free.pop() ?? this.#names.length;
-      const own = ownText(name);
+      const own = this.#same(ownText(name));
       this.#names[slot] = own;
       this.#slots.set(own, slot);
       this.#reserve(slot);
@@ -183,8 +202,7 @@ export class LeanMap<T extends object> implements EachNode<T> {
   }
 
   #made(slot: number): T {
-    if (this.#shape[slot] === UNREAD) this.#shape[slot] = this.#hold(slot);
-    const shape = this.#shapes[this.#shape[slot]!]!;
+    const shape = this.#shapeOf(slot);
     if (shape === ODD) return fieldsOf(this.#packed.get(slot)) as T;
     const name = this.#names[slot]!;
     const value: Record<string, unknown> = {};
@@ -193,6 +211,11 @@ export class LeanMap<T extends object> implements EachNode<T> {
       else Object.defineProperty(value, field, accessorOf(field));
     }
     return new Rest(value, this.#packed.at(slot)) as object as T;
+  }
+
+  #shapeOf(slot: number): readonly string[] {
+    if (this.#shape[slot] === UNREAD) this.#shape[slot] = this.#hold(slot);
+    return this.#shapes[this.#shape[slot]!]!;
   }
 
   /** @returns the number of its shape */

@@ -27,6 +27,7 @@ class Held implements Candidate {
 }
 
 const NO_LABELS: Labels = {};
+const READ_PER_TURN = 2_000;
 
 export class MembershipIndex {
   readonly #catalog: Catalog;
@@ -56,6 +57,17 @@ export class MembershipIndex {
     return this.#current;
   }
 
+  /** Reads what the first look asks of every node, in turns: of 100,000 it would hold the loop for a second. */
+  async prepare(): Promise<void> {
+    const { nodes } = this.#catalog;
+    let read = 0;
+    for (const name of nodes.keys()) {
+      this.#heldOf(name);
+      read += 1;
+      if (read % READ_PER_TURN === 0) await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+  }
+
   #made(): Membership {
     const sets = [...this.#catalog.objects("NodeSet").values()].map(({ value }) => value);
     this.#isOfFacts = sets.some(({ spec }) => asksForFacts(spec.selector));
@@ -72,19 +84,29 @@ export class MembershipIndex {
 
   /** undefined: it is in no set, as revoked nodes are. */
   #knownNow(nodeId: string): Held | undefined {
-    const record = this.#catalog.nodeRecords.look(nodeId);
-    const node = record === undefined ? undefined : this.#catalog.nodes.look(record.name);
-    if (record === undefined || record.revokedAtMs !== undefined || node === undefined) return undefined;
-    return new Held(nodeId, record.name, node.metadata.labels ?? NO_LABELS, this.#fleet);
+    const { nodeRecords, nodes } = this.#catalog;
+    const name = nodeRecords.field(nodeId, "name");
+    if (name === undefined || nodeRecords.field(nodeId, "revokedAtMs") !== undefined) return undefined;
+    const metadata = nodes.field(name, "metadata");
+    return metadata && new Held(nodeId, name, metadata.labels ?? NO_LABELS, this.#fleet);
+  }
+
+  /** The same, of the node whose object has the name. */
+  #heldOf(name: string): Held | undefined {
+    const { nodeRecords, nodes } = this.#catalog;
+    const { uid: nodeId = "", labels = NO_LABELS } = nodes.field(name, "metadata") ?? {};
+    if (nodeRecords.field(nodeId, "name") !== name) return this.#knownNow(nodeId);
+    return nodeRecords.field(nodeId, "revokedAtMs") === undefined ? new Held(nodeId, name, labels, this.#fleet) : undefined;
   }
 
   #members(): Held[] {
     const members: Held[] = [];
     const gone = new Set(this.#known.keys());
-    for (const { value: node } of this.#catalog.nodes.values()) {
-      const nodeId = node.metadata.uid ?? "";
-      const now = this.#knownNow(nodeId);
+    const { nodes } = this.#catalog;
+    for (const name of nodes.keys()) {
+      const now = this.#heldOf(name);
       if (now === undefined) continue;
+      const { nodeId } = now;
       gone.delete(nodeId);
       const held = this.#known.get(nodeId);
       const member = held !== undefined && isAlike(held, now) ? held : now;

@@ -124,7 +124,7 @@ describe("a set whose rollout is complete", () => {
     const set = side.catalog.objects("NodeSet").get("web")!.value;
     const asked: string[] = [];
     const desired = { look: (nodeId: string) => (asked.push(nodeId), side.catalog.desired.look("a")) };
-    const catalog = { desired, maintenances: new Map(), nodeRecords: { look: () => undefined } } as unknown as Side["catalog"];
+    const catalog = { desired, maintenances: new Map(), nodeRecords: { field: () => undefined } } as unknown as Side["catalog"];
     const resting = new RestingSets({ catalog, fleet: { node: () => side.fleet.node("a") } as unknown as Side["fleet"] });
     const membership = { membersOf: new Map([["web", members]]), setOf: new Map(names.map((name) => [name, set])), contestsOf: new Map() };
     const answer = resting.rests("web", membership, rollout, site.clock.now());

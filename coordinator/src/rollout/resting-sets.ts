@@ -71,7 +71,7 @@ export class RestingSets {
     if (desired?.enforcedAtMs === undefined || desired.revision !== spec.revision || catalog.maintenances.has(nodeId)) return false;
     const observed = fleet.node(nodeId);
     if (!isEnforced(desired, observed) || driftOf(desired, observed) !== undefined) return false;
-    if (isRejoinDue(desired, catalog.nodeRecords.look(nodeId)?.rejoin ?? 0)) return false;
+    if (isRejoinDue(desired, catalog.nodeRecords.field(nodeId, "rejoin") ?? 0)) return false;
     return desired.rollout !== metadata.name || desired.enforcedAtMs <= soakedMs;
   }
 }

@@ -4,7 +4,7 @@
  * may commit too: a waiting watch notices within half a second.
  */
 import { closeSync, openSync, statSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
+import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { type Clock, systemClock } from "@drover/lifecycle";
 import { type History, Wakers, watchHistory } from "./history.ts";
 import { AFTER_ANY_KEY, checkOperations } from "./operations.ts";
@@ -111,7 +111,7 @@ class SqliteStore implements Store {
         page === undefined
           ? statements.list.all(prefix, prefix + AFTER_ANY_KEY)
           : statements.page.all(page.after, prefix + AFTER_ANY_KEY, page.limit);
-      return { entries: rows.map(entryOf), revision };
+      return { entries: rows.map(listed), revision };
     } catch (error) {
       throw isDamage(error) ? damaged(error as Error) : error;
     } finally {
@@ -241,8 +241,8 @@ class SqliteStore implements Store {
 function prepare(database: DatabaseSync) {
   return {
     get: database.prepare("SELECT key, value, revision FROM entries WHERE key = ?"),
-    list: database.prepare("SELECT key, value, revision FROM entries WHERE key >= ? AND key < ? ORDER BY key"),
-    page: database.prepare("SELECT key, value, revision FROM entries WHERE key > ? AND key < ? ORDER BY key LIMIT ?"),
+    list: asArrays(database.prepare("SELECT key, value, revision FROM entries WHERE key >= ? AND key < ? ORDER BY key")),
+    page: asArrays(database.prepare("SELECT key, value, revision FROM entries WHERE key > ? AND key < ? ORDER BY key LIMIT ?")),
     rows: database.prepare(`SELECT revision, key, value FROM history
       WHERE revision > ? AND revision <= ? AND key >= ? AND key < ? ORDER BY revision, position LIMIT ?`),
     revisionOf: database.prepare("SELECT revision FROM entries WHERE key = ?"),
@@ -257,6 +257,17 @@ function prepare(database: DatabaseSync) {
     setCompacted: database.prepare("UPDATE head SET compacted = ?"),
     foreignVersion: database.prepare("PRAGMA data_version"),
   };
+}
+
+/** Of 100,000 rows that are read, an object for each is a third of what they cost. */
+function asArrays(statement: StatementSync): StatementSync {
+  statement.setReturnArrays(true);
+  return statement;
+}
+
+function listed(row: unknown): StoreEntry {
+  const [key, value, revision] = row as [string, Uint8Array, number];
+  return entryOf({ key, value, revision });
 }
 
 function damaged(error: Error): StoreUnusable {

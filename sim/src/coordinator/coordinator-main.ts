@@ -37,6 +37,8 @@ const besides = (coordinator: Coordinator): readonly Component[] => {
 };
 
 const told = new Map<string, string>();
+/** There are few: one text each, not one for each node. */
+const texts = new Map<string, string>();
 
 function tellVerdicts({ fleet }: Coordinator, nodeIds: readonly string[]): void {
   const changes: [string, string, string][] = [];
@@ -45,7 +47,8 @@ function tellVerdicts({ fleet }: Coordinator, nodeIds: readonly string[]): void 
     if (health === undefined) continue;
     const text = `${health.verdict} ${health.reason}`;
     if (told.get(nodeId) === text) continue;
-    told.set(nodeId, text);
+    if (!texts.has(text)) texts.set(text, text);
+    told.set(nodeId, texts.get(text)!);
     changes.push([nodeId, health.verdict, health.reason]);
   }
   if (changes.length > 0) tell({ type: "verdicts", changes });
