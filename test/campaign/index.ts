@@ -9,11 +9,13 @@ import { decidePropertiesCampaign } from "./decide-properties/index.ts";
 import { joinKillCampaign } from "./join-kill/index.ts";
 import { joinToken } from "./join-token.ts";
 import { mutationCampaign } from "./mutation/index.ts";
+import { plantedBugsCampaign } from "./planted-bugs/index.ts";
 import { randomFleetsCampaign } from "./random-fleets/index.ts";
 import { vmPowerCutCampaign } from "./vm-power-cut/index.ts";
 
 export const campaigns: readonly Campaign[] = [
   simulationCampaign,
+  plantedBugsCampaign,
   decidePropertiesCampaign,
   randomFleetsCampaign,
   mutationCampaign,

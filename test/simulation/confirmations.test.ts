@@ -18,7 +18,7 @@ const of = (type: "confirmed" | "accepted" | "intent" | "ended" | "tried", outco
       return { type, node: "a", ...pair };
   }
 };
-const runs: Observation = { type: "life", node: "a", isRunning: true };
+const runs = { type: "life", node: "a", isRunning: true, boot: 1 } as const;
 const untried: Observation = { type: "untried", node: "a" };
 const begun = [runs, of("accepted"), of("tried"), of("intent")];
 
@@ -44,9 +44,13 @@ describe("I4", () => {
     ]);
   });
 
+  it("finds a change that stays after the machine has booted, whoever confirms it", () => {
+    expect(told([...begun, { ...runs, boot: 2 }, of("tried"), of("confirmed"), untried])).toHaveLength(1);
+  });
+
   it("finds one that is not undone a minute after its time, and waits while no agent runs", () => {
     expect(told(begun, 119_000)).toEqual([]);
     expect(told(begun, 121_000)).toEqual(["a has not undone (1, 1), which was due 61 s ago"]);
-    expect(told([...begun, { type: "life", node: "a", isRunning: false }], 1e6)).toEqual([]);
+    expect(told([...begun, { type: "life", node: "a", isRunning: false, boot: 1 }], 1e6)).toEqual([]);
   });
 });

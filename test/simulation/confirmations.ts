@@ -7,6 +7,8 @@ interface Trial {
   readonly pair: Pair;
   /** Since when nothing more was tried. */
   readonly sinceMs: number;
+  /** Of the machine, in which it was tried. */
+  readonly boot: number;
 }
 
 interface Known {
@@ -18,6 +20,7 @@ interface Known {
   trial: Trial | undefined;
   /** undefined: its agent does not run. */
   runsSinceMs: number | undefined;
+  boot: number;
   hasBeenLate: boolean;
 }
 
@@ -37,6 +40,7 @@ export function confirmations(nowMs: () => number, confirmWithinMs: number): Che
         enforced: new Set(),
         trial: undefined,
         runsSinceMs: undefined,
+        boot: 1,
         hasBeenLate: false,
       };
       nodes.set(node, known);
@@ -72,20 +76,24 @@ export function confirmations(nowMs: () => number, confirmWithinMs: number): Che
           const known = knownOf(observation.node);
           const { planEpoch, generation, phase } = observation;
           const sinceMs = phase === "trying" || known.trial === undefined ? nowMs() : known.trial.sinceMs;
-          known.trial = { pair: { planEpoch, generation }, sinceMs };
+          // The same plan goes on in another boot: that does not make it one that this boot has tried.
+          const boot = known.trial !== undefined && show(known.trial.pair) === show(observation) ? known.trial.boot : known.boot;
+          known.trial = { pair: { planEpoch, generation }, sinceMs, boot };
           return undefined;
         }
         case "untried": {
-          const { trial, plans, confirmed, rejected, enforced } = knownOf(observation.node);
+          const { trial, plans, confirmed, rejected, enforced, boot } = knownOf(observation.node);
           knownOf(observation.node).trial = undefined;
           if (trial === undefined) return undefined;
           const pair = show(trial.pair);
+          if (trial.boot !== boot && !rejected.has(pair) && !enforced.has(pair))
+            return `${observation.node} keeps ${pair}, which was tried in another boot`;
           const isForNobodyToConfirm = plans.get(pair)?.confirmDeadlineMs === 0;
           if (isForNobodyToConfirm || confirmed.has(pair) || rejected.has(pair) || enforced.has(pair)) return undefined;
           return `${observation.node} keeps ${pair}, which nobody has confirmed`;
         }
         case "life":
-          knownOf(observation.node).runsSinceMs = observation.isRunning ? nowMs() : undefined;
+          Object.assign(knownOf(observation.node), { runsSinceMs: observation.isRunning ? nowMs() : undefined, boot: observation.boot });
           return undefined;
         case "acknowledged":
         case "decided":

@@ -27,6 +27,7 @@ export function strike(kind: FaultKind, world: World, random: Random): void {
   const { bus, clock, coordinator, network, nodes, transcript } = world;
   const between = (low: number, high: number): number => low + random.unit() * (high - low);
   const anyOf = <T>(candidates: readonly T[]): T | undefined => candidates[Math.floor(random.unit() * candidates.length)];
+  const inPlan = (): readonly SimulatedNode[] => nodes.filter(({ agent }) => agent?.status()?.isApplying === true);
   const anyNode = (): SimulatedNode => anyOf(nodes)!;
   const say = (event: string): void => transcript.say("fault", event);
   const kill = (node: SimulatedNode): void => {
@@ -37,12 +38,16 @@ export function strike(kind: FaultKind, world: World, random: Random): void {
     case "agentKilled":
       return kill(anyNode());
     case "agentKilledInPlan": {
-      const node = anyOf(nodes.filter(({ agent }) => agent?.status()?.isApplying === true));
+      const node = anyOf(inPlan());
       if (node !== undefined) clock.setTimer(between(0, 300), () => kill(node));
       return;
     }
+    case "planReplayed":
+      return network.replayPlan(anyNode().nodeId, random.unit());
+    case "machineRebootedInPlan":
     case "machineRebooted": {
-      const node = anyNode();
+      const node = kind === "machineRebooted" ? anyNode() : anyOf(inPlan());
+      if (node === undefined) return;
       // Its power goes: nobody resets its connections.
       network.cut(node.nodeId, true);
       node.reboot();
@@ -78,11 +83,14 @@ export function strike(kind: FaultKind, world: World, random: Random): void {
       if (nodeId !== undefined) network.cut(nodeId, random.unit() < 0.5);
       return;
     }
+    case "nodeCutOffInPlan":
     case "nodeCutOff": {
-      const node = anyNode();
+      const node = kind === "nodeCutOff" ? anyNode() : anyOf(inPlan());
+      if (node === undefined) return;
       say(`${node.nodeId} is cut off`);
       world.cutOff(node, true);
-      clock.setTimer(between(1_000, 180_000), () => world.cutOff(node, false));
+      const awayMs = kind === "nodeCutOff" ? between(1_000, 180_000) : between(30_000, 240_000);
+      clock.setTimer(awayMs, () => world.cutOff(node, false));
       return;
     }
     case "zoneSilent":

@@ -55,7 +55,9 @@ export function disruptionBudget(maxUnavailable: number): Checker {
       }
       const { type } = observation;
       if (!(type === "ended" && observation.isOver) && type !== "finished" && type !== "refused") return undefined;
-      over.set(observation.node, observation);
+      // An old plan that comes again is refused long after what is over is over.
+      const before = over.get(observation.node);
+      if (before === undefined || comparePairs(before, observation) < 0) over.set(observation.node, observation);
       const open = inChange.get(observation.node);
       if (open !== undefined && comparePairs(open, observation) <= 0) inChange.delete(observation.node);
       return undefined;
@@ -262,16 +264,16 @@ function judgeEffect(
   return isAllowed() ? undefined : breach;
 }
 
-function sysctlsOf(plan: Plan): Readonly<Record<string, string>> {
+export function sysctlsOf(plan: Plan): Readonly<Record<string, string>> {
   const spec = specOf(plan, "sysctl");
   return Object.fromEntries(Object.entries(spec?.values ?? {}).map(([key, value]) => [key, canonicalSysctlValue(key, value)]));
 }
 
-function digestsOf(plan: Plan): readonly string[] {
+export function digestsOf(plan: Plan): readonly string[] {
   return (specOf(plan, "images")?.images ?? []).map(({ digest }) => digest);
 }
 
-function specOf<K extends StepKind>(plan: Plan, kind: K): SpecOf<K> | undefined {
+export function specOf<K extends StepKind>(plan: Plan, kind: K): SpecOf<K> | undefined {
   return plan.steps.find(({ spec }) => spec?.$case === kind)?.spec?.value as SpecOf<K> | undefined;
 }
 

@@ -27,13 +27,13 @@ export type Observation =
   | { readonly type: "untried"; readonly node: string }
   /** The coordinator's word in a session that a change may stay. */
   | ({ readonly type: "confirmed"; readonly node: string } & Pair)
-  /** An agent begins to run, or no longer does. */
-  | { readonly type: "life"; readonly node: string; readonly isRunning: boolean }
+  /** An agent begins to run, or no longer does; in which boot of its machine, counted. */
+  | { readonly type: "life"; readonly node: string; readonly isRunning: boolean; readonly boot: number }
   /** Sent by a node in a session. */
   | ({ readonly type: "refused"; readonly node: string; readonly reason: string } & Pair)
   /** Done to a machine. */
   | { readonly type: "effect"; readonly node: string; readonly kind: string; readonly target: string; readonly value: string }
-  /** A kernel parameter that somebody else has set. */
+  /** What somebody else has done to a machine; value of a kernel parameter, else empty. */
   | { readonly type: "drifted"; readonly node: string; readonly target: string; readonly value: string }
   /** A batch in the coordinator's report log. */
   | { readonly type: "logged"; readonly node: string; readonly epoch: string; readonly seq: number; readonly digest: number }

@@ -5,6 +5,11 @@ export type FaultKind =
   | "agentKilled"
   | "agentKilledInPlan"
   | "machineRebooted"
+  /** Its power goes while a plan is applied there, or its network for minutes. */
+  | "machineRebootedInPlan"
+  | "nodeCutOffInPlan"
+  /** A plan that the node was sent before comes once more. */
+  | "planReplayed"
   | "coordinatorKilled"
   | "busNoisy"
   | "busDown"
@@ -64,6 +69,9 @@ export const stormy: Scenario = {
     agentKilled: 60,
     agentKilledInPlan: 60,
     machineRebooted: 20,
+    machineRebootedInPlan: 12,
+    nodeCutOffInPlan: 12,
+    planReplayed: 60,
     coordinatorKilled: 12,
     busNoisy: 12,
     busDown: 6,
@@ -118,6 +126,7 @@ export function brief(scenario: Scenario): Scenario {
     faultsPerHour: Object.fromEntries(Object.entries(scenario.faultsPerHour).map(([kind, perHour]) => [kind, perHour * 1.5])),
     driftScanMinutes: 2,
     isDriftPutBack: true,
+    convergeWithinMinutes: 75,
   };
 }
 

@@ -30,22 +30,36 @@ const OPTIONS = { execArgv: ["--max-semi-space-size=32"] };
 
 /** @param ended told of each case, in the order in which they end */
 export async function runSeeds(cases: Iterable<SeedCase>, ended: (seedCase: SeedCase, end: SeedEnd) => void): Promise<void> {
-  const rest = cases[Symbol.iterator]();
-  const runSome = async (): Promise<void> => {
-    let worker = fork(WORKER, OPTIONS);
-    try {
-      for (let next = rest.next(); next.done !== true; next = rest.next()) {
-        const end = await runOne(worker, next.value);
-        ended(next.value, end);
-        if (end.stats !== undefined) continue;
-        worker.kill("SIGKILL");
-        worker = fork(WORKER, OPTIONS);
-      }
-    } finally {
-      worker.kill("SIGKILL");
+  const rest = [...cases].values();
+  await Promise.all(
+    Array.from({ length: availableParallelism() }, () =>
+      runInTurn(rest, (seedCase, end) => {
+        ended(seedCase, end);
+        return true;
+      }),
+    ),
+  );
+}
+
+/** In one process. @param goesOn told of each case; false: that is enough. @param worker of another tree of sources */
+export async function runInTurn(
+  cases: Iterable<SeedCase>,
+  goesOn: (seedCase: SeedCase, end: SeedEnd) => boolean,
+  worker: string = WORKER,
+): Promise<void> {
+  let held: ChildProcess | undefined;
+  try {
+    for (const seedCase of cases) {
+      held ??= fork(worker, OPTIONS);
+      const end = await runOne(held, seedCase);
+      if (!goesOn(seedCase, end)) return;
+      if (end.stats !== undefined) continue;
+      held.kill("SIGKILL");
+      held = undefined;
     }
-  };
-  await Promise.all(Array.from({ length: availableParallelism() }, runSome));
+  } finally {
+    held?.kill("SIGKILL");
+  }
 }
 
 async function runOne(worker: ChildProcess, seedCase: SeedCase): Promise<SeedEnd> {

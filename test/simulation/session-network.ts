@@ -27,6 +27,8 @@ const CONNECT_TIMEOUT_MS = 10_000;
 /** Until a half-open connection is noticed, at most. */
 const KEEPALIVE_MS = 20_000;
 
+const KEPT_PLANS = 4;
+
 interface Link {
   readonly nodeId: string;
   readonly server: Life;
@@ -41,6 +43,9 @@ class ConnectionLost extends Error {
 export class SessionNetwork {
   readonly #parts: NetworkParts;
   readonly #links = new Set<Link>();
+  /** By node id: the last plans that it was sent. */
+  readonly #sentPlans = new Map<string, ConverseResponse[]>();
+  readonly #replays = new Map<string, number>();
 
   constructor(parts: NetworkParts) {
     this.#parts = parts;
@@ -49,6 +54,11 @@ export class SessionNetwork {
   /** Nodes with an open session, in the order they were opened. */
   get connected(): readonly string[] {
     return [...this.#links].map(({ nodeId }) => nodeId);
+  }
+
+  /** In the node's next session an earlier plan comes first, as if it had been on its way all the time. @param which of those that are kept, 0 to 1 */
+  replayPlan(nodeId: string, which: number): void {
+    this.#replays.set(nodeId, which);
   }
 
   cut(nodeId: string, isSilent: boolean): void {
@@ -113,6 +123,12 @@ export class SessionNetwork {
     };
     const onAgentEnded = (): void => link.sever(false);
     this.#links.add(link);
+    const which = this.#replays.get(nodeId);
+    const kept = this.#sentPlans.get(nodeId) ?? [];
+    if (which !== undefined && kept.length > 0) {
+      this.#replays.delete(nodeId);
+      down.push(kept[Math.floor(which * kept.length)]!);
+    }
     signal.addEventListener("abort", onAbort, { once: true });
     life.ended.addEventListener("abort", onAgentEnded, { once: true });
     void this.#serve(nodeId, server, up, down, serverSide.signal).finally(leave);
@@ -137,6 +153,8 @@ export class SessionNetwork {
     try {
       for await (const response of server.converse(nodeId, up, signal)) {
         if (!server.life.isAlive) return;
+        if (response.body?.$case === "applyPlan")
+          this.#sentPlans.set(nodeId, [...(this.#sentPlans.get(nodeId) ?? []), response].slice(-KEPT_PLANS));
         if (response.body?.$case === "confirmPlan") this.#parts.confirmed(nodeId, response.body.value);
         down.push(ConverseResponse.decode(ConverseResponse.encode(response).finish()));
       }

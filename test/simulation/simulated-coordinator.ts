@@ -26,6 +26,7 @@ export interface SimulatedCoordinatorParts {
   readonly count: Count;
   readonly say: (event: string) => void;
   readonly died: (life: Life) => void;
+  readonly becameReady: () => void;
   /** It was given a node's beat. */
   readonly heard: (nodeId: string) => void;
   /** Whether the machine at that address can be reached. */
@@ -82,6 +83,7 @@ export class SimulatedCoordinator {
     void life.awaits(coordinator.ready).then(() => {
       say("ready");
       this.#running = { coordinator, server: { life, converse: (...call) => coordinator.converse(...call) } };
+      this.#parts.becameReady();
     });
     life.awaits(coordinator.run(new AbortController().signal)).then(
       () => this.#ended(life, "ended by itself"),

@@ -6,11 +6,10 @@ import { steps } from "../../agent/src/steps/index.ts";
 import type { NodeLink } from "./bus-sides.ts";
 import { Disk } from "./disk.ts";
 import { Life } from "./life.ts";
+import { CONTAINERD_CONFIG } from "./machine-truth.ts";
 import { factsOf, makeMachine, viewOf } from "./machine.ts";
 import type { Observe } from "./observations.ts";
 import { slowState } from "./slow-state.ts";
-
-const CONTAINERD_CONFIG = "/etc/containerd/config.toml";
 
 export interface SimulatedNodeParts {
   readonly nodeId: string;
@@ -86,7 +85,7 @@ export class SimulatedNode {
     this.#life = life;
     this.#agent = agent;
     say("agent started");
-    observe({ type: "life", node: nodeId, isRunning: true });
+    observe({ type: "life", node: nodeId, isRunning: true, boot: this.#boots });
     life.awaits(agent.run(new AbortController().signal)).then(
       () => this.#ended(life, "agent ended by itself"),
       (error: unknown) => this.#ended(life, `agent failed: ${(error as Error).message}`),
@@ -125,10 +124,11 @@ export class SimulatedNode {
     const pinned = containerd.images.filter(({ name }) => name.startsWith("registry.example/"));
     if (random.unit() < 0.5 && pinned.length > 0) {
       const image = pinned[Math.floor(random.unit() * pinned.length)]!;
+      this.#observeDrift(image.name, "");
       containerd.collect(image.digest);
       return `image ${image.name} collected`;
     }
-    this.#parts.observe({ type: "drifted", node: this.nodeId, target: "net.core.somaxconn", value: "128" });
+    this.#observeDrift("net.core.somaxconn", "128");
     kernel.set("net.core.somaxconn", "128");
     return "net.core.somaxconn set to 128";
   }
@@ -148,6 +148,7 @@ export class SimulatedNode {
     if (text === undefined || !/pause:3\.\d+/.test(text)) return false;
     this.machine.files.put(CONTAINERD_CONFIG, text.replace(/pause:3\.\d+/, "pause:3.1"));
     this.#beforeDrift = text;
+    this.#observeDrift(CONTAINERD_CONFIG, "");
     return true;
   }
 
@@ -155,6 +156,10 @@ export class SimulatedNode {
   putDriftBack(): void {
     const isStillThere = this.machine.files.text(CONTAINERD_CONFIG)?.match(/pause:3\.1(?!\d)/) != null;
     if (this.#beforeDrift !== undefined && isStillThere) this.machine.files.put(CONTAINERD_CONFIG, this.#beforeDrift);
+  }
+
+  #observeDrift(target: string, value: string): void {
+    this.#parts.observe({ type: "drifted", node: this.nodeId, target, value });
   }
 
   #ended(life: Life, event: string): void {
@@ -165,7 +170,7 @@ export class SimulatedNode {
   }
 
   #forgetLife(): void {
-    this.#parts.observe({ type: "life", node: this.nodeId, isRunning: false });
+    this.#parts.observe({ type: "life", node: this.nodeId, isRunning: false, boot: this.#boots });
     this.#life = undefined;
     this.#agent = undefined;
   }

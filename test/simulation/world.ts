@@ -6,11 +6,13 @@ import { keys, memoryBus, type MemoryBus, type NodeRecord, type ReportLog } from
 import type { StateDirectory } from "@drover/agent";
 import { ControlRolloutRequest, CreateRepairsRequest, RolloutVerb } from "@drover/proto";
 import { base32Text } from "../../coordinator/src/identity/node-names.ts";
+import type { FleetState } from "../../coordinator/src/fleet/fleet-state.ts";
 import { NodeLink } from "./bus-sides.ts";
 import { acknowledgedReports, type Checker, disruptionBudget, persistedFirst, risingPairs, silentZones, zoneBudget } from "./invariants.ts";
 import { confirmations } from "./confirmations.ts";
 import { addressOf } from "./machine.ts";
 import type { Observation } from "./observations.ts";
+import { machineTruth } from "./machine-truth.ts";
 import { repairLimits } from "./repair-limits.ts";
 import { CONFIRM_WITHIN_MS, kernelDefaults, RUNTIME_UNIT, type Scenario, ZONE_LABEL, zoneOf } from "./scenario.ts";
 import { SessionNetwork } from "./session-network.ts";
@@ -25,6 +27,8 @@ const FEWEST_TOGETHER = 3;
 const SHARE_TOGETHER = 0.2;
 /** An interval of beats and the bus's worst delay: whoever was heard no longer ago is not suspected before the others of its zone are. */
 const HEARD_LATELY_MS = 12_000;
+/** By then a node that is reachable again has been asked again. */
+const REACHED_WITHIN_MS = 150_000;
 /** By then whoever decides has seen it. */
 const VERDICT_SETTLED_MS = 10_000;
 
@@ -60,6 +64,8 @@ export class World {
   readonly violations: Violation[] = [];
   /** "node/epoch" to the highest seq that the coordinator has acknowledged. */
   readonly acknowledged = new Map<string, number>();
+  /** By node id: the outbox that the last ack was for. */
+  readonly #lastAcknowledged = new Map<string, { readonly epoch: string; readonly seq: number }>();
   readonly zones: readonly string[];
   readonly silentZones = new Set<string>();
   /** Ids of nodes that were heard until their zone fell silent. */
@@ -68,6 +74,8 @@ export class World {
   readonly #cutAlone = new Set<string>();
   /** By node id: when this life of the coordinator was given its last beat. */
   readonly #heardAtMs = new Map<string, number>();
+  /** By node id: of those that were cut off. */
+  readonly #reachableSinceMs = new Map<string, number>();
   /** By node id: since when the coordinator has held its verdict. */
   readonly #verdicts = new Map<string, { readonly verdict: Verdict; readonly sinceMs: number }>();
   readonly #zoneOf: ReadonlyMap<string, string | undefined>;
@@ -85,6 +93,7 @@ export class World {
       disruptionBudget(scenario.maxUnavailable),
       acknowledgedReports(),
       persistedFirst(kernelDefaults),
+      machineTruth((node) => this.#byId.get(node)!.machine),
       confirmations(() => this.clock.monotonicMs(), CONFIRM_WITHIN_MS),
       silentZones(() => this.clock.monotonicMs()),
       repairLimits({
@@ -123,6 +132,7 @@ export class World {
         this.#heardAtMs.clear();
         this.network.serverDied(life);
       },
+      becameReady: () => this.#judgeMemory(),
       heard: (nodeId) => this.#heardAtMs.set(nodeId, clock.monotonicMs()),
       isReachable: (address) => this.nodes.some((node) => addressOf(node.name) === address && !node.link.isCut),
       ...(tampering.reportLog === undefined ? {} : { tamper: tampering.reportLog }),
@@ -174,7 +184,9 @@ export class World {
 
   #linkAgain(node: SimulatedNode): void {
     const zone = this.#zoneOf.get(node.nodeId);
+    const wasCut = node.link.isCut;
     const isCut = this.#cutAlone.has(node.nodeId) || (zone !== undefined && this.silentZones.has(zone));
+    if (wasCut && !isCut) this.#reachableSinceMs.set(node.nodeId, this.clock.monotonicMs());
     node.link.setCut(isCut);
     if (isCut) this.network.cut(node.nodeId, true);
   }
@@ -194,6 +206,7 @@ export class World {
    */
   judgeVerdicts(): void {
     this.#followVerdicts();
+    this.#judgeTheReachable();
     for (const zone of this.silentZones) {
       const inZone = this.nodes.filter(({ nodeId }) => this.#zoneOf.get(nodeId) === zone);
       const fallen = inZone.filter(({ nodeId }) => this.#fellTogether.has(nodeId) && this.#heardAtMs.has(nodeId));
@@ -204,6 +217,27 @@ export class World {
         const message = `${nodeId} is called dead while all of ${zone} is silent`;
         this.violations.push({ invariant: "silent zones", message, atMs: this.clock.monotonicMs() });
       }
+    }
+  }
+
+  /** Silence alone is not death: who answers by another way is not called dead, whether or not its agent runs. */
+  #judgeTheReachable(): void {
+    const nowMs = this.clock.monotonicMs();
+    for (const { nodeId, link } of this.nodes) {
+      const health = this.coordinator.coordinator?.fleet.node(nodeId)?.health;
+      if (health?.verdict !== "unhealthy" || health.reason !== "Silent" || link.isCut) continue;
+      const sinceMs = this.#reachableSinceMs.get(nodeId);
+      if (sinceMs !== undefined && nowMs - sinceMs < REACHED_WITHIN_MS) continue;
+      this.#judged("false deaths", `${nodeId} is called dead, and its machine answers`);
+    }
+  }
+
+  /** I5 at a start of the coordinator: whatever was acknowledged is known. */
+  #judgeMemory(): void {
+    const fleet = this.coordinator.coordinator?.fleet as Partial<Pick<FleetState, "takenOf">> | undefined;
+    for (const [nodeId, { epoch, seq }] of this.#lastAcknowledged) {
+      const taken = fleet?.takenOf?.(nodeId, epoch) ?? 0;
+      if (taken < seq) this.#judged("I5", `${nodeId}/${epoch} was acknowledged through ${seq}, a coordinator that starts knows ${taken}`);
     }
   }
 
@@ -311,6 +345,9 @@ export class World {
     this.#observed += 1;
     if (observation.type === "acknowledged") {
       const outbox = `${observation.node}/${observation.epoch}`;
+      const { node, epoch } = observation;
+      const known = this.#lastAcknowledged.get(node);
+      this.#lastAcknowledged.set(node, { epoch, seq: known?.epoch === epoch ? Math.max(known.seq, observation.seq) : observation.seq });
       this.acknowledged.set(outbox, Math.max(observation.seq, this.acknowledged.get(outbox) ?? 0));
     }
     this.transcript.say("node" in observation ? observation.node : "store", describe(observation));
@@ -355,7 +392,7 @@ function describe(observation: Observation): string {
     case "refused":
       return `refused ${observation.planEpoch}/${observation.generation} ${observation.reason}`;
     case "drifted":
-      return `${observation.target} is set to ${observation.value} by somebody`;
+      return `${observation.target} is changed by somebody`;
     case "effect":
       return `${observation.kind} ${observation.target} ${observation.value}`.trimEnd();
     case "logged":
