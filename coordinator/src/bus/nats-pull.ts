@@ -53,7 +53,8 @@ export async function pullBatches(options: PullOptions, signal: AbortSignal): Pr
   let requestedAtMs = 0;
   /** The last request found fewer than it asked for. */
   let isDry = false;
-  let wake = (): void => {};
+  const nobodyWaits = (): void => {};
+  let wake = nobodyWaits;
   const inbox = createInbox();
   const subscription = connection.subscribe(inbox, {
     callback(error, message) {
@@ -98,7 +99,9 @@ export async function pullBatches(options: PullOptions, signal: AbortSignal): Pr
       if (waitMs <= 0) throw new ConsumerLost("the broker did not answer a request");
       await new Promise<void>((resolve) => {
         const cancel = clock.setTimer(waitMs, resolve);
+        // Once: of the messages that come together each calls it.
         wake = () => {
+          wake = nobodyWaits;
           cancel();
           resolve();
         };
@@ -106,7 +109,7 @@ export async function pullBatches(options: PullOptions, signal: AbortSignal): Pr
     }
   } finally {
     signal.removeEventListener("abort", onAbort);
-    wake = () => {};
+    wake = nobodyWaits;
     if (!connection.isClosed()) subscription.unsubscribe();
   }
 }
