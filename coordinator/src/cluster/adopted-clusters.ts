@@ -184,7 +184,7 @@ class AdoptedClusters implements Clusters {
     const isToken = changes.some(({ key }) => key.startsWith(keys.bootstrapTokens));
     if (changes.some(({ key, isDeleted }) => isDeleted && key.startsWith(keys.maintenances)))
       this.#connections.dropUnneeded((name) => catalog.objects("Cluster").has(name) || isLeftIn(name, catalog));
-    for (const { key } of changes) {
+    for (const { key } of this.#watching.size === 0 ? [] : changes) {
       const desired = key.startsWith(keys.allDesired) ? catalog.desired.get(key.slice(keys.allDesired.length))?.value : undefined;
       const watch = desired === undefined ? undefined : this.#watching.get(plannedJoin(desired)?.spec.cluster ?? "")?.watch;
       // The first member of a cluster is not waited for long.

@@ -83,6 +83,17 @@ it("hints at as many as may be on their way, and at the next as they arrive", as
   expect(site.woken).toEqual(nodes);
 });
 
+it("what the store tells of first is hinted at once when it is decided, and not once more a moment later", async () => {
+  const [nodeId] = siteOf(1);
+  site.start();
+  const desired = site.decide(nodeId!);
+  expect(site.woken).toEqual([]);
+  site.waker.decided(desired);
+  expect(site.woken).toEqual([nodeId]);
+  await site.clock.advance(3_000);
+  expect(site.woken).toEqual([nodeId]);
+});
+
 it("a fleet that answers is woken as a whole within seconds, each node once", async () => {
   const nodes = siteOf(20_000);
   for (const nodeId of nodes) site.decide(nodeId);

@@ -130,11 +130,9 @@ export class Waker {
   #await(desired: DesiredNode, inMs: number): void {
     const { nodeId, planEpoch, generation } = desired;
     const held = this.#outstanding.get(nodeId);
-    if (held !== undefined && !isOlder(held, desired)) {
-      // The store told of it first.
-      if (inMs === 0 && held.attempts === 0) this.#ready.add(held);
-      return;
-    }
+    // The store may have told of it first, and its hint been put off; what was put off is nobody's then.
+    const isToldFirst = held !== undefined && inMs === 0 && held.attempts === 0 && !isOlder(desired, held);
+    if (held !== undefined && !isOlder(held, desired) && !isToldFirst) return;
     if (held !== undefined) this.#ready.delete(held);
     const outstanding: Outstanding = { nodeId, planEpoch, generation, attempts: 0 };
     this.#outstanding.set(nodeId, outstanding);

@@ -16,7 +16,8 @@ export interface SocketSessionsParts {
 
 export class SocketSessions implements FleetSessions {
   readonly #parts: SocketSessionsParts;
-  readonly #identities = new Map<number, Promise<Identity>>();
+  /** One for each agent, as a real one has it: TLS sessions are resumed from the second on. */
+  readonly #sessions = new Map<number, Promise<GrpcSessions>>();
   readonly #ended = new AbortController();
 
   constructor(parts: SocketSessionsParts) {
@@ -30,8 +31,7 @@ export class SocketSessions implements FleetSessions {
     let send = (body: NonNullable<ConverseRequest["body"]>): void => void unsent.push(body);
     let close = (): void => ended.abort(new Error("the agent wants another session"));
     const hold = async (): Promise<void> => {
-      const current = await this.#identity(agent);
-      const conversation = await new GrpcSessions(systemClock, { current, onRotated: () => undefined }).open(signal);
+      const conversation = await (await this.#sessionsOf(agent)).open(signal);
       close = () => conversation.close();
       send = (body) => void conversation.send({ body }).catch(() => undefined);
       for (const body of unsent.splice(0)) send(body);
@@ -56,10 +56,13 @@ export class SocketSessions implements FleetSessions {
     this.#ended.abort(new Error("the simulation ends"));
   }
 
-  #identity(agent: number): Promise<Identity> {
-    let identity = this.#identities.get(agent);
-    if (identity === undefined) this.#identities.set(agent, (identity = this.#enrolled(agent)));
-    return identity;
+  #sessionsOf(agent: number): Promise<GrpcSessions> {
+    let sessions = this.#sessions.get(agent);
+    if (sessions === undefined) {
+      sessions = this.#enrolled(agent).then((current) => new GrpcSessions(systemClock, { current, onRotated: () => undefined }));
+      this.#sessions.set(agent, sessions);
+    }
+    return sessions;
   }
 
   async #enrolled(agent: number): Promise<Identity> {
