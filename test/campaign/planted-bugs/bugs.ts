@@ -210,9 +210,9 @@ export const plantedBugs: readonly PlantedBug[] = [
     to: "const mayStay = !isDesired &&",
   },
   {
-    name: "a session has no time to be opened in, and a node that waits for one waits for ever",
+    name: "deadlines end a thousand times too soon",
     file: "lifecycle/src/deadline.ts",
     from: "const cancel = clock.setTimer(ms, ",
-    to: "const cancel = clock.setTimer(ms * 1e6, ",
+    to: "const cancel = clock.setTimer(ms / 1_000, ",
   },
 ];
