@@ -131,7 +131,7 @@ class World {
         this.said.push(message);
         this.#note(`said ${message.body?.$case}`);
         if (message.body?.$case === "hello") {
-          push({ $case: "welcome", value: { nowMs: Math.floor(this.clock.now()) } });
+          push({ $case: "welcome", value: { nowMs: Math.floor(this.clock.now()), budget: undefined } });
           const known = message.body.value.acceptedGeneration;
           if (this.desired !== undefined && Plan.decode(this.desired).generation !== known) {
             push({ $case: "applyPlan", value: { signedPlan: { plan: this.desired, signatures: [] } } });

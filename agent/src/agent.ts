@@ -1,6 +1,6 @@
 /** One agent: its parts put together. What starts it (configuration, identity, sockets) is main.ts's. */
 import { type Clock, type Log, type Random, runGroup } from "@drover/lifecycle";
-import { type Facts, Hello, type StepKind, ToNode } from "@drover/proto";
+import { type Budget, type Facts, Hello, type StepKind, ToNode, type Welcome } from "@drover/proto";
 import { gatherEvidence } from "./evidence/gather-evidence.ts";
 import type { Host } from "./host/host.ts";
 import type { AgentBus, Sessions, StateDirectory } from "./ports.ts";
@@ -17,6 +17,7 @@ import { JoinCredentials } from "./reconcile/join-credentials.ts";
 import { isUnfinished, type PlanEnding } from "./reconcile/journal-state.ts";
 import { ProgressThrottle } from "./reconcile/progress-throttle.ts";
 import { type ReconcileIntervals, ReconcileLoop } from "./reconcile/reconcile-loop.ts";
+import { PollNeed } from "./reconcile/poll-need.ts";
 import { Rungs } from "./reconcile/rungs.ts";
 import { Turns } from "./reconcile/turns.ts";
 import { type BeatContent, beatFlags, Heartbeats } from "./report/heartbeats.ts";
@@ -112,6 +113,7 @@ class RunningAgent {
   readonly #heartbeats: Heartbeats;
   readonly #reconcile: ReconcileLoop;
   readonly #conversations: ConversationLoop;
+  readonly #pollNeed: PollNeed;
   readonly #bootId: string;
   readonly #startCount: number;
   readonly #images: ImageInventoryTeller;
@@ -157,14 +159,19 @@ class RunningAgent {
         this.#refusedGeneration = generation;
         this.#heartbeats.generationMayHaveChanged();
       },
-      greeted: (nowMs: number) => {
+      greeted: ({ nowMs, budget }: Welcome) => {
         this.#clockOffsetMs = nowMs - Math.floor(clock.now());
+        this.#pollNeed.greeted(budget);
+        if (budget !== undefined) this.#takeBudget(budget);
       },
     };
+    this.#pollNeed = new PollNeed(clock);
     this.#conversations = new ConversationLoop({
       hold: (signal) => LiveConversation.hold(conversation, signal),
       knows: (generation) => generation === this.#observedGeneration,
       isBusConnected: () => bus.isConnected,
+      // What was refused may be accepted another time: it is offered in each session.
+      isPollSpared: () => this.#refusedGeneration === 0 && this.#pollNeed.isSpared,
       isSessionWanted: () => opened.credentials.isAwaited || opened.engine.unconfirmed !== undefined,
       clock,
       random,
@@ -177,8 +184,8 @@ class RunningAgent {
     });
     bus.onToNode((message) => this.#takeFromCoordinator(message));
     bus.onBudget((budget) => {
-      this.#outbox.takeBudget(budget);
-      this.#heartbeats.takeBudget(budget);
+      this.#pollNeed.heard(budget);
+      this.#takeBudget(budget);
     });
     bus.onConnected(() => this.#outbox.takeConnected());
   }
@@ -236,6 +243,11 @@ class RunningAgent {
 
   get #observedGeneration(): number {
     return Math.max(this.#engine.journal.accepted?.generation ?? 0, this.#refusedGeneration);
+  }
+
+  #takeBudget(budget: Budget): void {
+    this.#outbox.takeBudget(budget);
+    this.#heartbeats.takeBudget(budget);
   }
 
   #takeFromCoordinator({ body }: ToNode): void {

@@ -3,7 +3,7 @@
  * real ones, a simulation gives it memory and a virtual clock.
  */
 import { type Clock, type Component, type Log, type Random, runGroup, sleep, withDeadline } from "@drover/lifecycle";
-import type { ConverseRequest, ConverseResponse } from "@drover/proto";
+import { type ConverseRequest, type ConverseResponse, shardOf } from "@drover/proto";
 import { auditOperation, keepAuditBounded } from "./audit/audit.ts";
 import type { Bus } from "./bus/bus.ts";
 import { createClusters } from "./cluster/adopted-clusters.ts";
@@ -150,6 +150,7 @@ class CoordinatorCore implements Coordinator {
       bus,
       desired,
       takenOf: (nodeId, outboxEpoch) => fleet.takenOf(nodeId, outboxEpoch),
+      budgetOf: (nodeId) => this.#observer.budgetOf(shardOf(nodeId)),
       joinCredential: parts.clusters && ((wanted, signal) => this.#clusters!.joinCredential(wanted, signal)),
       mayConfirm: (_nodeId, { rollout }) => catalog.objects("Rollout").get(rollout)?.value.spec.aborted !== true,
       events: {

@@ -6,7 +6,11 @@ import { ConversationLoop } from "./conversation-loop.ts";
 const intervals = { firstSessionMs: 0, pollMs: 600_000, pollWithoutBusMs: 60_000, reopenBaseMs: 1_000 };
 
 /** @returns when sessions were tried, in monotonic milliseconds */
-async function tries(refusals: readonly Error[], whileRunning: (loop: ConversationLoop, clock: VirtualClock) => Promise<void>) {
+async function tries(
+  refusals: readonly Error[],
+  whileRunning: (loop: ConversationLoop, clock: VirtualClock) => Promise<void>,
+  isPollSpared = (): boolean => false,
+) {
   const clock = new VirtualClock();
   const atMs: number[] = [];
   const left = [...refusals];
@@ -18,6 +22,7 @@ async function tries(refusals: readonly Error[], whileRunning: (loop: Conversati
     },
     knows: () => false,
     isBusConnected: () => true,
+    isPollSpared,
     isSessionWanted: () => false,
     clock,
     random: seededRandom(3),
@@ -67,4 +72,33 @@ test("without a slot each failed try is followed later than the one before, up t
   expect(Math.max(...gaps.slice(0, 3))).toBeLessThan(10_000);
   expect(Math.max(...gaps)).toBeLessThanOrEqual(intervals.pollMs * 1.3);
   expect(gaps.at(-1)!).toBeGreaterThan(gaps[0]! * 4);
+});
+
+test("a poll that would find nothing is left out and looked at again a poll later; wake-ups and what is wanted open sessions all the same", async () => {
+  let isSpared = true;
+  const atMs = await tries(
+    [],
+    async (loop, clock) => {
+      await clock.advance(7_200_000);
+      loop.wake({ generation: 1, delayMs: 0, sessionWanted: false });
+      await clock.advance(600_000);
+      loop.want();
+      await clock.advance(600_000);
+      isSpared = false;
+      await clock.advance(800_000);
+    },
+    () => isSpared,
+  );
+  expect(atMs.slice(0, 3)).toEqual([0, 7_200_000, 7_800_000]);
+  expect(atMs[3]).toBeGreaterThan(8_400_000);
+  expect(atMs[3]).toBeLessThanOrEqual(8_400_000 + 780_000);
+});
+
+test("a session that failed is tried again although polls are left out", async () => {
+  const atMs = await tries(
+    [new Error("unreachable")],
+    (_loop, clock) => clock.advance(3_600_000),
+    () => true,
+  );
+  expect(atMs).toHaveLength(2);
 });

@@ -18,6 +18,8 @@ export interface ConversationLoopParts {
   readonly hold: (signal: AbortSignal) => Promise<void>;
   readonly knows: (generation: number) => boolean;
   readonly isBusConnected: () => boolean;
+  /** Nothing would be found by a poll now; asked when one is due. */
+  readonly isPollSpared: () => boolean;
   /** Somebody here waits for what only a session brings. */
   readonly isSessionWanted: () => boolean;
   readonly clock: Clock;
@@ -39,6 +41,8 @@ export class ConversationLoop {
   #openAtMs: number;
   /** The generation that openAtMs is for; undefined: for a poll, or for more than a generation. */
   #openFor: number | undefined;
+  /** What openAtMs is for, unless something else comes first, is a poll, and no failed try goes before it. */
+  #isPoll = false;
   /** Polls keep to the backoff; a wake-up, which proves that somebody is there, does not. */
   #pollNotBeforeMs = 0;
   /** The slot that the coordinator gave: nothing opens a session before it, as that would be turned away again. */
@@ -76,7 +80,7 @@ export class ConversationLoop {
 
   /** Wake-ups may have been lost, or do not arrive any more. */
   busChanged(): void {
-    this.#openBy(Math.max(this.#nextPollMs(), this.#pollNotBeforeMs));
+    this.#pollBy(Math.max(this.#nextPollMs(), this.#pollNotBeforeMs));
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -91,9 +95,13 @@ export class ConversationLoop {
         continue;
       }
       this.#openAtMs = Number.POSITIVE_INFINITY;
+      if (this.#isPoll && this.#parts.isBusConnected() && this.#parts.isPollSpared()) {
+        this.#pollBy(this.#nextPollMs());
+        continue;
+      }
       if (this.#openFor !== undefined && this.#parts.knows(this.#openFor)) {
         // It came by the session that was open when this wake-up arrived.
-        this.#openBy(this.#nextPollMs());
+        this.#pollBy(this.#nextPollMs());
         continue;
       }
       this.#isOpen = true;
@@ -104,7 +112,7 @@ export class ConversationLoop {
         this.#failed = 0;
         backoff.reset();
         if (this.#parts.isSessionWanted()) this.#openBy(clock.monotonicMs() + (wasWanted ? jittered(random, WANTED_ANEW_MS, 0.3) : 0));
-        else this.#openBy(this.#nextPollMs());
+        else this.#pollBy(this.#nextPollMs());
       } catch (error) {
         if (signal.aborted) return;
         if (isFatal(error)) throw error;
@@ -117,6 +125,7 @@ export class ConversationLoop {
         // A wake-up that came meanwhile does not shorten this: that coordinator is in trouble.
         this.#openAtMs = clock.monotonicMs() + delayMs;
         this.#openFor = undefined;
+        this.#isPoll = false;
         this.#pollNotBeforeMs = this.#openAtMs;
         if (slotMs !== undefined) this.#slotAtMs = this.#openAtMs;
       } finally {
@@ -130,9 +139,14 @@ export class ConversationLoop {
     return clock.monotonicMs() + jittered(random, isBusConnected() ? intervals.pollMs : intervals.pollWithoutBusMs, 0.3);
   }
 
-  #openBy(byMs: number, generation?: number): void {
+  #pollBy(byMs: number): void {
+    if (Math.max(byMs, this.#slotAtMs) < this.#openAtMs) this.#openBy(byMs, undefined, true);
+  }
+
+  #openBy(byMs: number, generation?: number, isPoll = false): void {
     const atMs = Math.max(byMs, this.#slotAtMs);
     const isEarlier = atMs < this.#openAtMs;
+    if (isEarlier || !isPoll) this.#isPoll = isPoll;
     if (isEarlier || generation === undefined) this.#openFor = generation;
     if (!isEarlier) return;
     this.#openAtMs = atMs;

@@ -9,6 +9,7 @@ import type {
   JoinCredentialRequest,
   Progress,
   RunRung,
+  Welcome,
 } from "@drover/proto";
 import type { Conversation, Sessions } from "../ports.ts";
 import type { Engine } from "./engine.ts";
@@ -34,8 +35,7 @@ export interface ConversationParts {
   readonly wakeReconcile: () => void;
   /** A plan was refused: nothing more is to be done for its generation. */
   readonly refused: (generation: number) => void;
-  /** The coordinator's clock as it greeted. */
-  readonly greeted: (coordinatorNowMs: number) => void;
+  readonly greeted: (welcome: Welcome) => void;
 }
 
 const OPEN_DEADLINE_MS = 30_000;
@@ -116,7 +116,7 @@ export class LiveConversation {
     const { engine } = this.#parts;
     switch (body?.$case) {
       case "welcome":
-        return this.#parts.greeted(body.value.nowMs);
+        return this.#parts.greeted(body.value);
       case "applyPlan":
         return this.#acceptPlan(body.value.signedPlan?.plan ?? Buffer.alloc(0));
       case "cancelPlan":

@@ -110,6 +110,22 @@ describe("an outbox", () => {
     expect(at.length).toBe(sends);
   });
 
+  it("sends a result at once while acks stay away, and lets news wait", async () => {
+    const clock = new VirtualClock();
+    const sent: ReportBatch[] = [];
+    const bus = { isConnected: true, publishReport: (payload: Uint8Array) => sent.push(ReportBatch.decode(payload)) > 0 };
+    const outbox = await open({ clock, state: new MemoryStateDirectory(), bus });
+    await outbox.record([result(1)]);
+    await clock.advance(3_600_000);
+    const before = sent.length;
+    outbox.note([condition(2)]);
+    await clock.advance(10);
+    expect(sent.length).toBe(before);
+    await outbox.record([result(3)]);
+    expect(sent.length).toBeGreaterThan(before);
+    expect(sent.at(-1)!.seq).toBe(2);
+  });
+
   it("drops routine events when it is full, tells the gap, keeps every result, and asks for all to be told again", async () => {
     const clock = new VirtualClock();
     const receiver = new Receiver();

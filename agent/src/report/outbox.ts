@@ -111,7 +111,8 @@ export class Outbox implements Reporter {
     for (const event of events) this.#take(event);
     return this.#inTurn(async () => {
       await this.#seal();
-      this.#pacing.wantSendNow();
+      // Also while acks stay away: what slows down then is what is routine, and what is sent again.
+      this.#publish();
     });
   }
 

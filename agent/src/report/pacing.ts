@@ -51,12 +51,6 @@ export class Pacing {
     });
   }
 
-  /** Something is durable that must not wait; it waits all the same while acks stay away. */
-  wantSendNow(): void {
-    if (this.#slowdown === 0) this.#actions.send();
-    else this.wantSeal();
-  }
-
   /** Something was published: unless acknowledged it is sent again. */
   awaitAck(): void {
     if (this.#resend === undefined) this.#resendIn(Math.min(MAX_RESEND_MS, Math.max(MIN_RESEND_MS, 3 * this.intervalMs)), true);

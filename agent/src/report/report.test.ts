@@ -1,5 +1,5 @@
 import { VirtualClock } from "@drover/lifecycle";
-import { Heartbeat } from "@drover/proto";
+import { Budget, Heartbeat } from "@drover/proto";
 import { describe, expect, it } from "vitest";
 import { redact } from "../host/redact.ts";
 import { MemoryStateDirectory } from "../state/index.ts";
@@ -32,7 +32,7 @@ describe("heartbeats", () => {
     heartbeats.generationMayHaveChanged();
     heartbeats.generationMayHaveChanged();
     expect(beats.length).toBe(12);
-    heartbeats.takeBudget({ heartbeatIntervalMs: 60_000, minReportIntervalMs: 0, maxBatchBytes: 0 });
+    heartbeats.takeBudget(Budget.fromPartial({ heartbeatIntervalMs: 60_000 }));
     await clock.advance(600_000);
     expect(beats.length).toBe(22);
     stop.abort();

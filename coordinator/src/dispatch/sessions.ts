@@ -4,6 +4,7 @@
  */
 import { type Clock, DeadlineExceeded, type Log, type Random, withDeadline } from "@drover/lifecycle";
 import type {
+  Budget,
   ConfirmRequest,
   ConverseRequest,
   ConverseResponse,
@@ -42,6 +43,8 @@ export interface SessionsParts {
   readonly desired: (nodeId: string) => DesiredNode | undefined;
   /** How far the node's outbox was taken; epoch in hex. */
   readonly takenOf: (nodeId: string, outboxEpoch: string) => number;
+  /** What is granted to the node's shard now; left out: it hears it on the bus. */
+  readonly budgetOf?: ((nodeId: string) => Budget) | undefined;
   /** Mints what a node joins its cluster with; undefined where there are no clusters. */
   readonly joinCredential?: Clusters["joinCredential"] | undefined;
   /** What the node applied may stay: asked for what is still desired of it only. Left out: it always may. */
@@ -273,8 +276,8 @@ export class Sessions {
   }
 
   #greet(session: Session, areKindsNew: boolean): void {
-    const { bus, clock, desired, events, takenOf } = this.#parts;
-    session.send({ $case: "welcome", value: { nowMs: clock.now() } });
+    const { budgetOf, bus, clock, desired, events, takenOf } = this.#parts;
+    session.send({ $case: "welcome", value: { nowMs: clock.now(), budget: budgetOf?.(session.nodeId) } });
     // An idle node would never learn from its reports that we have lost what we acknowledged.
     const { outboxEpoch } = session.hello;
     if (outboxEpoch.length === OUTBOX_EPOCH_BYTES) {

@@ -3,7 +3,7 @@
  * A verdict is made only when a sentinel sent after waking has come back: what lies in the socket is read before anybody is called silent.
  */
 import { type Clock, type Log, type Random, sleep } from "@drover/lifecycle";
-import { Budget, Heartbeat, SHARD_COUNT } from "@drover/proto";
+import { type Budget, Heartbeat, SHARD_COUNT } from "@drover/proto";
 import type { Bus, HeartbeatMessage } from "../bus/bus.ts";
 import { CellWatch, type CellWatchOptions, type LookedAt } from "./cell-watch.ts";
 import { suspectAfterMs } from "./cells.ts";
@@ -31,6 +31,8 @@ export interface Observer {
   census(): ObserverCensus;
   /** The disrupted cell that the node is in; undefined: all of its cells are calm. */
   disruptionOf(nodeId: string): Disruption | undefined;
+  /** What the nodes of that shard may do as of now; for those that have not heard it. */
+  budgetOf(shard: number): Budget;
   /** Nodes' beats taken since the start. */
   readonly beatCount: number;
 }
@@ -55,7 +57,7 @@ const ROUND_TRIP_EVERY_MS = 5_000;
 const MAX_ROUND_TRIP_MS = 1_000;
 const BUDGET_EVERY_MS = 60_000;
 /** One that did not change is said again after so many of these: each costs every node two packets. */
-const BUDGET_AGAIN_AFTER = 5;
+const BUDGET_AGAIN_AFTER = 10;
 const BUDGET_SPREAD_MS = 30_000;
 /** A budget changes only when the wanted interval is this share away from the granted one. */
 const BUDGET_HYSTERESIS = 0.2;
@@ -74,6 +76,8 @@ class FleetObserver implements Observer {
   readonly #outstanding = new Map<number, number>();
   #sequence: number;
   readonly #pace: HeartbeatPace;
+  /** Told with each budget: nodes that conversed with another start come again. */
+  readonly #start: number;
   #intervalMs: number;
   #before: { readonly intervalMs: number; readonly untilMs: number } | undefined;
   #lastLapseMs: number;
@@ -97,6 +101,7 @@ class FleetObserver implements Observer {
     this.#cells = new CellWatch(options);
     // Not from 1: the last sentinel of the coordinator before us is still in the stream.
     this.#sequence = Math.floor(options.random.unit() * 0x7fffffff);
+    this.#start = this.#sequence + 1;
     this.#lastLapseMs = options.clock.monotonicMs();
   }
 
@@ -144,6 +149,16 @@ class FleetObserver implements Observer {
 
   disruptionOf(nodeId: string): Disruption | undefined {
     return this.#cells.disruptionOf(nodeId);
+  }
+
+  budgetOf(_shard: number): Budget {
+    return {
+      heartbeatIntervalMs: this.#intervalMs,
+      minReportIntervalMs: MIN_REPORT_INTERVAL_MS,
+      maxBatchBytes: MAX_BATCH_BYTES,
+      coordinatorStart: this.#start,
+      againWithinMs: BUDGET_AGAIN_AFTER * BUDGET_EVERY_MS + BUDGET_SPREAD_MS,
+    };
   }
 
   get beatCount(): number {
@@ -285,13 +300,8 @@ class FleetObserver implements Observer {
         continue;
       }
       untold = 0;
-      const budget = Budget.fromPartial({
-        heartbeatIntervalMs: this.#intervalMs,
-        minReportIntervalMs: MIN_REPORT_INTERVAL_MS,
-        maxBatchBytes: MAX_BATCH_BYTES,
-      });
       for (let shard = 0; shard < SHARD_COUNT && !signal.aborted; shard++) {
-        bus.grantBudget(shard, budget);
+        bus.grantBudget(shard, this.budgetOf(shard));
         await sleep(clock, BUDGET_SPREAD_MS / SHARD_COUNT, signal).catch(() => undefined);
       }
       await sleep(clock, BUDGET_EVERY_MS - BUDGET_SPREAD_MS, signal).catch(() => undefined);

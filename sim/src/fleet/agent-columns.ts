@@ -33,12 +33,19 @@ export class AgentColumns {
   /** The report interval is doubled so many times. */
   readonly slowdown: Uint8Array;
   readonly failedSessions: Uint8Array;
+  /** What the next session is opened for, if nothing else comes first: a poll. */
+  readonly isPoll: Uint8Array;
+  /** The coordinator start that it conversed with last, and until when that spares it polls. */
+  readonly metStart: Uint32Array;
+  readonly restUntilMs: Float64Array;
   readonly lagMs: Uint32Array;
   readonly skewMs: Float64Array;
   /** 0: as the simulation was asked. */
   readonly stepMs: Uint32Array;
   readonly intervalMsOfShard: Uint32Array;
   readonly reportIntervalMsOfShard: Uint32Array;
+  readonly heardStartOfShard: Uint32Array;
+  readonly heardUntilMsOfShard: Float64Array;
 
   /** @param first index of the first agent, when others hold those before it */
   constructor(seed: number, first: number, agents: number, intervalMs: number) {
@@ -70,11 +77,16 @@ export class AgentColumns {
     this.ackedSeq = new Uint32Array(capacity);
     this.slowdown = new Uint8Array(capacity);
     this.failedSessions = new Uint8Array(capacity);
+    this.isPoll = new Uint8Array(capacity);
+    this.metStart = new Uint32Array(capacity);
+    this.restUntilMs = new Float64Array(capacity);
     this.lagMs = new Uint32Array(capacity);
     this.skewMs = new Float64Array(capacity);
     this.stepMs = new Uint32Array(capacity);
     this.intervalMsOfShard = new Uint32Array(SHARD_COUNT).fill(intervalMs);
     this.reportIntervalMsOfShard = new Uint32Array(SHARD_COUNT);
+    this.heardStartOfShard = new Uint32Array(SHARD_COUNT);
+    this.heardUntilMsOfShard = new Float64Array(SHARD_COUNT);
   }
 
   /** A copy of the disk of that agent, on another machine. @returns its number */

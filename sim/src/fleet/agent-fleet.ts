@@ -3,7 +3,7 @@
  * a bus and on sessions, and does not know which tier it is in.
  */
 import { jittered, seededRandom } from "@drover/lifecycle";
-import { Budget, Heartbeat, type Plan, type ToNode } from "@drover/proto";
+import { type Budget, Heartbeat, type Plan, type ToNode } from "@drover/proto";
 import type { AgentCounts, StepFailure } from "../sim-port.ts";
 import { AgentColumns } from "./agent-columns.ts";
 import { condition, eventOf, factsOf, started } from "./agent-events.ts";
@@ -184,9 +184,14 @@ export class AgentFleet {
     for (const clone of this.#clones.get(agent) ?? []) this.#take(clone, message);
   }
 
-  budget(shard: number, { heartbeatIntervalMs, minReportIntervalMs }: Budget): void {
-    const { columns, counts } = this;
-    counts.budgets += 1;
+  budget(shard: number, budget: Budget): void {
+    this.counts.budgets += 1;
+    this.#talk.heard(shard, budget);
+    this.#grant(shard, budget);
+  }
+
+  #grant(shard: number, { heartbeatIntervalMs, minReportIntervalMs }: Pick<Budget, "heartbeatIntervalMs" | "minReportIntervalMs">): void {
+    const { columns } = this;
     columns.reportIntervalMsOfShard[shard] = minReportIntervalMs;
     const intervalMs = Math.min(600_000, Math.max(1_000, heartbeatIntervalMs));
     if (heartbeatIntervalMs === 0 || columns.intervalMsOfShard[shard] === intervalMs) return;
@@ -199,7 +204,7 @@ export class AgentFleet {
   /** All of them, as if a budget had said so. */
   beatEvery(ms: number): void {
     for (const [shard, minReportIntervalMs] of this.columns.reportIntervalMsOfShard.entries()) {
-      this.budget(shard, Budget.fromPartial({ heartbeatIntervalMs: ms, minReportIntervalMs }));
+      this.#grant(shard, { heartbeatIntervalMs: ms, minReportIntervalMs });
     }
   }
 

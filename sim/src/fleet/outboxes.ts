@@ -72,8 +72,7 @@ export class Outboxes {
     const held = this.#of(agent);
     held.pending.push(...events);
     this.#seal(agent, held);
-    if (this.#parts.columns.slowdown[agent] === 0) this.#publish(agent, held);
-    else held.sealAtMs = Math.min(held.sealAtMs, this.#parts.nowMs() + this.#intervalMs(agent));
+    this.#publish(agent, held);
     this.#arm(agent, held);
   }
 

@@ -1,6 +1,6 @@
 /** What agents say in sessions, and when they open one: woken, wanted, on the slow poll, and again with backoff. */
 import { exponentialBackoff, jittered, type Random } from "@drover/lifecycle";
-import type { ConverseResponse, Wake } from "@drover/proto";
+import type { Budget, ConverseResponse, Wake } from "@drover/proto";
 import type { AgentCounts } from "../sim-port.ts";
 import type { AgentColumns } from "./agent-columns.ts";
 import { AGENT_VERSION } from "./agent-events.ts";
@@ -12,6 +12,9 @@ import type { FleetSession, FleetSessions } from "./ports.ts";
 /** As in the agent's conversation. */
 const IDLE_AFTER_MS = 200;
 const REOPEN_BASE_MS = 5_000;
+/** As in the agent's poll need. */
+const MISSED_BUDGETS = 2;
+const LONGEST_REST_MS = 12 * 3_600_000;
 const EMPTY = Buffer.alloc(0);
 
 interface Live {
@@ -61,7 +64,29 @@ export class SessionTalk {
     const atMs = nowMs() + ms;
     if (atMs >= this.#nextMs[agent]!) return;
     this.#nextMs[agent] = atMs;
+    this.#parts.columns.isPoll[agent] = 0;
     armSession(agent, atMs);
+  }
+
+  #pollWithin(agent: number, ms: number): void {
+    if (this.#parts.nowMs() + ms >= this.#nextMs[agent]!) return;
+    this.openWithin(agent, ms);
+    this.#parts.columns.isPoll[agent] = 1;
+  }
+
+  /** A budget, on the bus. */
+  heard(shard: number, { coordinatorStart, againWithinMs }: Budget): void {
+    const { columns, nowMs } = this.#parts;
+    columns.heardStartOfShard[shard] = coordinatorStart;
+    columns.heardUntilMsOfShard[shard] = nowMs() + MISSED_BUDGETS * againWithinMs;
+  }
+
+  #isPollSpared(agent: number): boolean {
+    const { columns, nowMs } = this.#parts;
+    const shard = columns.shard[agent]!;
+    const met = columns.metStart[agent]!;
+    const untilMs = Math.min(columns.heardUntilMsOfShard[shard]!, columns.restUntilMs[agent]!);
+    return columns.isConnected[agent] === 1 && met !== 0 && met === columns.heardStartOfShard[shard] && nowMs() < untilMs;
   }
 
   wake(agent: number, { generation, delayMs, sessionWanted }: Wake): void {
@@ -82,6 +107,10 @@ export class SessionTalk {
     this.#nextMs[agent] = Infinity;
     const { columns, counts, sessions, enforcement, outboxes } = this.#parts;
     if (columns.isSilent[agent] === 1 || this.#live.has(agent)) return;
+    if (columns.isPoll[agent] === 1 && this.#isPollSpared(agent)) {
+      this.#pollWithin(agent, jittered(this.#parts.random, this.#parts.pollMs, 0.3));
+      return;
+    }
     const unconfirmed = enforcement().unconfirmed(agent);
     const live: Live = { session: NO_SESSION, confirms: unconfirmed !== undefined };
     this.#live.set(agent, live);
@@ -141,7 +170,8 @@ export class SessionTalk {
     if (why === "") {
       columns.failedSessions[agent] = 0;
       const isWanted = enforcement().unconfirmed(agent) !== undefined;
-      return this.openWithin(agent, isWanted ? (live.confirms ? jittered(random, 3_000, 0.3) : 0) : jittered(random, pollMs, 0.3));
+      if (isWanted) return this.openWithin(agent, live.confirms ? jittered(random, 3_000, 0.3) : 0);
+      return this.#pollWithin(agent, jittered(random, pollMs, 0.3));
     }
     counts.sessionsFailed += 1;
     const failed = columns.failedSessions[agent]!;
@@ -188,6 +218,10 @@ export class SessionTalk {
         break;
       }
       case "welcome":
+        if (body.value.budget !== undefined) this.heard(this.#parts.columns.shard[agent]!, body.value.budget);
+        this.#parts.columns.metStart[agent] = body.value.budget?.coordinatorStart ?? 0;
+        this.#parts.columns.restUntilMs[agent] = this.#parts.nowMs() + LONGEST_REST_MS;
+        break;
       case "joinCredential":
       case undefined:
         break;

@@ -47,7 +47,7 @@ function converse(stream: ServerDuplexStream<ConverseRequest, ConverseResponse>)
   };
   stream.on("data", ({ body }: ConverseRequest) => {
     if (body?.$case === "hello") {
-      send({ $case: "welcome", value: { nowMs: Date.now() } });
+      send({ $case: "welcome", value: { nowMs: Date.now(), budget: undefined } });
       next();
     } else if (body?.$case === "planAnswer") {
       console.log(JSON.stringify(body.value));

@@ -55,6 +55,10 @@ export interface Budget {
   heartbeatIntervalMs: number;
   minReportIntervalMs: number;
   maxBatchBytes: number;
+  /** Random, new with each start of the coordinator, never 0: whoever has conversed with this start is woken for everything that concerns it. */
+  coordinatorStart: number;
+  /** So many milliseconds later at the latest it is said again; 0: nobody knows. */
+  againWithinMs: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -441,7 +445,14 @@ export const Ack: MessageFns<Ack> = {
 };
 
 function createBaseBudget(): Budget {
-  return { heartbeatIntervalMs: 0, minReportIntervalMs: 0, maxBatchBytes: 0, _unknownFields: {} };
+  return {
+    heartbeatIntervalMs: 0,
+    minReportIntervalMs: 0,
+    maxBatchBytes: 0,
+    coordinatorStart: 0,
+    againWithinMs: 0,
+    _unknownFields: {},
+  };
 }
 
 export const Budget: MessageFns<Budget> = {
@@ -454,6 +465,12 @@ export const Budget: MessageFns<Budget> = {
     }
     if (message.maxBatchBytes !== 0) {
       writer.uint32(24).uint32(message.maxBatchBytes);
+    }
+    if (message.coordinatorStart !== 0) {
+      writer.uint32(37).fixed32(message.coordinatorStart);
+    }
+    if (message.againWithinMs !== 0) {
+      writer.uint32(40).uint32(message.againWithinMs);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -503,6 +520,22 @@ export const Budget: MessageFns<Budget> = {
             message.maxBatchBytes = reader.uint32();
             continue;
           }
+          case 4: {
+            if (tag !== 37) {
+              break;
+            }
+
+            message.coordinatorStart = reader.fixed32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.againWithinMs = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -531,6 +564,8 @@ export const Budget: MessageFns<Budget> = {
     message.heartbeatIntervalMs = object.heartbeatIntervalMs ?? 0;
     message.minReportIntervalMs = object.minReportIntervalMs ?? 0;
     message.maxBatchBytes = object.maxBatchBytes ?? 0;
+    message.coordinatorStart = object.coordinatorStart ?? 0;
+    message.againWithinMs = object.againWithinMs ?? 0;
     return message;
   },
 };

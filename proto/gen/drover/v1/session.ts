@@ -17,6 +17,7 @@ import {
   type Metadata,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { Budget } from "./bus.ts";
 import { SignedPlan } from "./plan.ts";
 import { Change } from "./report.ts";
 
@@ -113,6 +114,8 @@ export interface Hello {
 export interface Welcome {
   /** Unix milliseconds, coordinator's clock, for ClockCredible. */
   nowMs: number;
+  /** What is granted to the node's shard now: the next one may be minutes away. */
+  budget: Budget | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -994,13 +997,16 @@ export const Hello: MessageFns<Hello> = {
 };
 
 function createBaseWelcome(): Welcome {
-  return { nowMs: 0, _unknownFields: {} };
+  return { nowMs: 0, budget: undefined, _unknownFields: {} };
 }
 
 export const Welcome: MessageFns<Welcome> = {
   encode(message: Welcome, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.nowMs !== 0) {
       writer.uint32(8).int64(message.nowMs);
+    }
+    if (message.budget !== undefined) {
+      Budget.encode(message.budget, writer.uint32(18).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1034,6 +1040,14 @@ export const Welcome: MessageFns<Welcome> = {
             message.nowMs = longToNumber(reader.int64());
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.budget = Budget.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1060,6 +1074,9 @@ export const Welcome: MessageFns<Welcome> = {
   fromPartial(object: DeepPartial<Welcome>): Welcome {
     const message = createBaseWelcome();
     message.nowMs = object.nowMs ?? 0;
+    message.budget = (object.budget !== undefined && object.budget !== null)
+      ? Budget.fromPartial(object.budget)
+      : undefined;
     return message;
   },
 };
