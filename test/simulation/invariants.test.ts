@@ -97,6 +97,13 @@ describe("persisted first", () => {
     const setByOthers: Observation = { type: "drifted", node: "a", target: "vm.swappiness", value: "60" };
     expect(told(persistedFirst(), [setByOthers, ...undone])).toEqual([]);
     expect(told(persistedFirst(), [setByOthers, accepted(1), undone[2]!])).toHaveLength(1);
+    // What an earlier plan had confirmed, before it was superseded, is what the later one found.
+    const superseding = [accepted(1), intent(1, "sysctl"), accepted(2), intent(2, "sysctl")];
+    const undoing: Observation = { type: "tried", node: "a", phase: "undoing", ...pair(2) };
+    const back = effect("kernel.writeSysctl", "vm.swappiness", "1");
+    expect(told(persistedFirst(), [...superseding, undoing, back])).toEqual([]);
+    expect(told(persistedFirst(), [...superseding, back])).toHaveLength(1);
+    expect(told(persistedFirst(), [...superseding, undoing, { type: "untried", node: "a" }, back])).toHaveLength(1);
   });
 
   it.each([

@@ -139,7 +139,7 @@ export function acknowledgedReports(): Checker {
 
 /**
  * I2 and I3 on the machine: what is done to it is what a durable plan or a repair says, after the durable intent; drift repair knows the enforced plan only. I4: what
- * was intended may be put back to what the machine had before any plan.
+ * was intended may be put back to what the machine had before any plan, or by an earlier one that was confirmed as far as it had come.
  * @param originals sysctls of a machine that nobody has touched
  */
 export function persistedFirst(originals: Readonly<Record<string, string>> = {}): Checker {
@@ -153,6 +153,7 @@ export function persistedFirst(originals: Readonly<Record<string, string>> = {})
       restartsAsked: new Set<string>(),
       restartsSpent: 0,
       setByOthers: new Set<string>(),
+      isUndoing: false,
     };
     nodes.set(node, known);
     return known;
@@ -185,6 +186,12 @@ export function persistedFirst(originals: Readonly<Record<string, string>> = {})
         case "drifted":
           plansOf(observation.node).setByOthers.add(`${observation.target}=${observation.value}`);
           return undefined;
+        case "tried":
+          plansOf(observation.node).isUndoing = observation.phase === "undoing";
+          return undefined;
+        case "untried":
+          plansOf(observation.node).isUndoing = false;
+          return undefined;
         case "effect":
           return judgeEffect(observation, plansOf(observation.node), originals);
         case "repair": {
@@ -204,8 +211,6 @@ export function persistedFirst(originals: Readonly<Record<string, string>> = {})
         case "logged":
         case "refused":
         case "rollout":
-        case "tried":
-        case "untried":
         case "zone":
           return undefined;
       }
@@ -225,6 +230,8 @@ interface NodePlans {
   restartsSpent: number;
   /** "key=value": what the machine had before a plan may be what somebody else had given it. */
   readonly setByOthers: Set<string>;
+  /** What was tried is put back to what was found: that may be of a plan which something newer superseded before its end. */
+  isUndoing: boolean;
 }
 
 function judgeEffect(
@@ -239,7 +246,7 @@ function judgeEffect(
     switch (kind) {
       case "kernel.writeSysctl":
         if (plans.intended.has("sysctl") && (originals[target] === value || plans.setByOthers.has(`${target}=${value}`))) return true;
-        return allowed("sysctl").some((plan) => sysctlsOf(plan)[target] === value);
+        return [...(plans.isUndoing ? plans.everIntended : allowed("sysctl"))].some((plan) => sysctlsOf(plan)[target] === value);
       case "containerd.pull":
       case "containerd.putImage":
       case "containerd.importArchive": {
