@@ -36,9 +36,10 @@ export function isOurs({ desired }: FleetNode, input: RolloutInput): boolean {
   return desired?.revision === input.revision && desired.rollout === input.name;
 }
 
-/** Enforced by this rollout, with too little time since. The shorter soak, where the canary has its own. */
+/** Enforced by this rollout, with too little time since. The shorter soak, where the canary has its own. What was not proved by its deadline has failed. */
 export function isSoaking(node: FleetNode, { strategy, promotedWave, ...input }: RolloutInput, now: number): boolean {
   if (promotedWave > 0 || !isEnforced(node) || !isOurs(node, { strategy, promotedWave, ...input })) return false;
+  if (hasGateOpen(node) && now >= node.desired!.decidedAtMs + strategy.progressDeadlineMs) return false;
   const soakMs = Math.min(strategy.soakMs, strategy.canary?.soakMs ?? strategy.soakMs);
   return (node.desired?.enforcedAtMs ?? now) + soakMs > now;
 }
