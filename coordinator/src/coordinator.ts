@@ -429,6 +429,8 @@ class CoordinatorCore implements Coordinator {
 
   async #knowsMore(nodeId: string, told: { readonly planEpoch: number; readonly generation: number }): Promise<void> {
     const { store, bus, clock, random, log } = this.#parts;
+    // Decisions are stopped already; all of a large fleet may say so now.
+    if (this.catalog.restored !== undefined) return;
     const own = this.catalog.desired.get(nodeId)?.value ?? { planEpoch: 0, generation: 0 };
     const valid = (): string[] => [...this.catalog.nodeRecords].filter(([, { value }]) => isValid(value)).map(([each]) => each);
     // A backup was accepted: whatever is decided next outranks it.

@@ -48,6 +48,16 @@ describe("a node that tells a higher pair than the store has", () => {
     expect(pairs.count).toBe(1);
   });
 
+  it("is believed with two others without going over the fleet: all of a large one may say so at once", () => {
+    const pairs = new HigherPairs(new VirtualClock());
+    pairs.claimed("n1", huge, fleetOf(100));
+    pairs.claimed("n2", huge, fleetOf(100));
+    const untouched = (): never => {
+      throw new Error("the fleet was gone over");
+    };
+    expect(pairs.claimed("n3", huge, untouched).verdict).toBe("restored");
+  });
+
   it("does not decide alone what epoch the backup is accepted under", () => {
     const pairs = new HigherPairs(new VirtualClock());
     pairs.claimed("n1", huge, fleetOf(100));

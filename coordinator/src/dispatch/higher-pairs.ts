@@ -43,12 +43,12 @@ export class HigherPairs {
     return this.#claims.size === 0 ? -Infinity : this.#askedAtMs + ASKING_MS;
   }
 
-  /** @param others valid nodes, this one among them */
+  /** @param others valid nodes, this one among them; goes over the fleet, and is asked only where it matters */
   claimed(nodeId: string, seen: Pair, others: () => readonly string[]): HigherPairVerdict {
     const isNew = !this.#claims.has(nodeId);
     this.#claims.set(nodeId, seen);
-    const nodes = isNew ? others() : [];
-    if (isNew && this.#claims.size >= Math.min(BELIEVED, Math.ceil(nodes.length / 2))) {
+    const isBelieved = (): boolean => this.#claims.size >= BELIEVED || this.#claims.size >= Math.ceil(others().length / 2);
+    if (isNew && isBelieved()) {
       const restored = { verdict: "restored", seen: this.#believed(seen), nodeIds: [...this.#claims.keys()] } as const;
       // Whoever accepts the backup outranks them; after that it takes several to say so anew.
       this.#claims.clear();
@@ -57,7 +57,7 @@ export class HigherPairs {
     const nowMs = this.#clock.monotonicMs();
     if (!isNew || nowMs - this.#askedAtMs < ASK_AGAIN_MS) return { verdict: "alone", isNew, ask: [] };
     this.#askedAtMs = nowMs;
-    const silent = nodes.filter((each) => !this.#claims.has(each));
+    const silent = others().filter((each) => !this.#claims.has(each));
     const step = Math.max(1, Math.floor(silent.length / ASKED));
     return { verdict: "alone", isNew, ask: silent.filter((_, index) => index % step === 0).slice(0, ASKED) };
   }

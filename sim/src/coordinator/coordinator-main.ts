@@ -33,7 +33,13 @@ const besides = (coordinator: Coordinator): readonly Component[] => {
     else tell({ type: "observed", request: message.request, observation: observationOf(coordinator, message.wanted, loop.max / 1e6) });
   });
   coordinator.fleet.onChange((nodeIds) => tellVerdicts(coordinator, nodeIds));
-  return [{ name: "session door", run: (signal) => runSessionDoor(doorPath, coordinator, signal) }];
+  // As the product's own ports: who is heard before the store is read seems to know more than it.
+  const runDoor = async (signal: AbortSignal): Promise<void> => {
+    const stopped = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+    await Promise.race([coordinator.ready, stopped]);
+    if (!signal.aborted) await runSessionDoor(doorPath, coordinator, signal);
+  };
+  return [{ name: "session door", run: runDoor }];
 };
 
 const told = new Map<string, string>();
