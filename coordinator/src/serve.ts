@@ -78,8 +78,6 @@ async function serveLocked(options: ServeOptions, signal: AbortSignal): Promise<
   const reportLog = openSqliteReportLog(files.reportLog);
   try {
     const authority = await openAuthority(files.authority, clock);
-    const peers = new Peers({ store, authority, clock });
-    await peers.load();
     const identity = await openServerIdentity({ authority, hosts: config.advertisedHosts, clock, log });
     const nats = await openNats(config, files, { clock, random, log: log.child({ component: "nats" }) });
     const bus = new NatsBus({
@@ -112,6 +110,7 @@ async function serveLocked(options: ServeOptions, signal: AbortSignal): Promise<
       keptAuditRecords: config.limits.auditRecords,
       keptReports: { ageMs: config.reportLog.maxAgeMs, bytes: config.reportLog.maxBytes },
     });
+    const peers = new Peers({ catalog: coordinator.catalog, authority, clock });
     const serving: Component = {
       name: "ports",
       run: async (ended) => {
@@ -134,7 +133,6 @@ async function serveLocked(options: ServeOptions, signal: AbortSignal): Promise<
       [
         { name: "nats", run: (ended) => nats.run(ended) },
         { name: "bus", run: (ended) => bus.run(ended) },
-        { name: "peers", run: (ended) => peers.run(ended) },
         { name: "authority", run: (ended) => authority.run(ended, log.child({ component: "authority" })) },
         { name: "identity", run: (ended) => identity.run(ended) },
         { name: "coordinator", run: (ended) => coordinator.run(ended) },

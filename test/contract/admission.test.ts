@@ -10,6 +10,7 @@ import { identityOf, makeNodeKeys, type NodeIdentity } from "../../agent/src/ses
 import { makeSigningRequest } from "../../agent/src/session/signing-request.ts";
 import { type EnrolmentFixture, enrolmentFixture, Machine } from "../../coordinator/src/identity/enrolment-fixture.ts";
 import { Peers } from "../../coordinator/src/identity/peers.ts";
+import { type FollowedCatalog, followedCatalog } from "../../coordinator/src/resources/catalog-fixture.ts";
 import { ConnectionShares } from "../../coordinator/src/rpc/connection-shares.ts";
 import { FrontDoor } from "../../coordinator/src/rpc/front-door.ts";
 import { Gate } from "../../coordinator/src/rpc/gate.ts";
@@ -21,6 +22,7 @@ const never = new AbortController().signal;
 
 describe("a node's sessions", () => {
   let fixture: EnrolmentFixture<typeof systemClock>;
+  let followed: FollowedCatalog;
   let tls: ServerIdentity;
   let gate: Gate;
   let server: Server;
@@ -35,12 +37,13 @@ describe("a node's sessions", () => {
     door.destroy();
     server.forceShutdown();
     gate.close();
+    await followed[Symbol.asyncDispose]();
     await fixture[Symbol.asyncDispose]();
   });
 
   async function open(nodes: number): Promise<void> {
-    const peers = new Peers(fixture);
-    await peers.load();
+    followed = await followedCatalog(fixture.store);
+    const peers = new Peers({ ...fixture, catalog: followed.catalog });
     const parts = { clock: systemClock, log: silentLog };
     gate = new Gate({ peers, store: fixture.store, random: seededRandom(1), ...parts });
     server = new Server();

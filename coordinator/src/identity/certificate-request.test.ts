@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { keyOfCsr, parseCertificate } from "./certificate-request.ts";
 import { type EnrolmentFixture, enrolmentFixture, Machine, MachineKey } from "./enrolment-fixture.ts";
+import { Catalog } from "../resources/catalog.ts";
 import { Peers, subjectOf } from "./peers.ts";
 
 const ANYWHERE = "127.0.0.1";
@@ -50,7 +51,7 @@ describe("hostile bytes are refused and nothing throws", () => {
   });
 
   it("as certificates, of which no changed one is ours", async () => {
-    const peers = new Peers(fixture);
+    const peers = new Peers({ ...fixture, catalog: new Catalog(fixture.store) });
     await fc.assert(
       fc.asyncProperty(hostile(), async (bytes) => {
         const parsed = parseCertificate(bytes);

@@ -7,6 +7,8 @@ import { CertificateAuthority, CLIENT_AUTH, DAY_MS, type Leaf } from "./certific
 import { type EnrolmentFixture, enrolmentFixture, Machine, MachineKey } from "./enrolment-fixture.ts";
 import { createOperator, revokeOperator } from "./operators.ts";
 import { Peers, type Subject, subjectOf } from "./peers.ts";
+import { Catalog } from "../resources/catalog.ts";
+import { type FollowedCatalog, followedCatalog } from "../resources/catalog-fixture.ts";
 import { revokeNode } from "./revocation.ts";
 
 const key = new MachineKey();
@@ -14,17 +16,14 @@ const key = new MachineKey();
 describe("Peers", () => {
   let fixture: EnrolmentFixture<Clock>;
   let peers: Peers;
-  let controller: AbortController;
-  let running: Promise<void>;
+  let followed: FollowedCatalog;
   beforeEach(async () => {
     fixture = await enrolmentFixture({ store: memoryStore({ historyRevisions: 20 }), clock: systemClock });
-    peers = new Peers(fixture);
-    controller = new AbortController();
-    running = peers.run(controller.signal);
+    followed = await followedCatalog(fixture.store);
+    peers = new Peers({ ...fixture, catalog: followed.catalog });
   });
   afterEach(async () => {
-    controller.abort();
-    await running;
+    await followed[Symbol.asyncDispose]();
     await fixture[Symbol.asyncDispose]();
   });
 
@@ -84,25 +83,44 @@ describe("Peers", () => {
       "UnknownNode",
     ]);
     const { certificate } = await enrol();
-    const later = new Peers({ ...fixture, clock: { ...fixture.clock, now: () => Date.now() + 8 * DAY_MS } });
-    await later.load();
+    const later = new Peers({ ...fixture, catalog: followed.catalog, clock: { ...fixture.clock, now: () => Date.now() + 8 * DAY_MS } });
     expect(later.identifyPeer(certificate)).toMatchObject({ reason: "InvalidCertificate" });
   });
 
-  it("catches up after the store forgot what it missed", async () => {
-    const lateController = new AbortController();
+  it("knows nobody whose record is gone, and tells so", async () => {
     const { nodeId, certificate } = await enrol();
-    const late = new Peers(fixture);
-    await late.load();
+    const gone = revokedNext();
+    await fixture.store.commit([{ type: "delete", key: keys.node(nodeId) }]);
+    expect(await gone).toEqual({ kind: "node", name: nodeId });
+    expect(reasonOf(certificate)).toBe("UnknownNode");
+  });
+
+  it("tells who was revoked while nobody followed, also when the store has forgotten those changes", async () => {
+    const catalog = new Catalog(fixture.store);
+    const late = new Peers({ ...fixture, catalog });
+    const { nodeId, certificate } = await enrol();
+    const before = new AbortController();
+    const reading = catalog.run(before.signal);
+    await catalog.reached(0);
+    before.abort();
+    await reading;
+    expect(late.identifyPeer(certificate).ok).toBe(true);
     await fixture.store.commit([{ type: "delete", key: keys.node(nodeId) }]);
     for (let index = 0; index < 60; index += 1) await fixture.store.commit([{ type: "put", key: "x", value: Buffer.from("") }]);
     const gone = Promise.withResolvers<Subject>();
     late.onRevoked(gone.resolve);
-    const following = late.run(lateController.signal);
+    const after = new AbortController();
+    const following = catalog.run(after.signal);
     expect(await gone.promise).toEqual({ kind: "node", name: nodeId });
     expect(late.identifyPeer(certificate).ok).toBe(false);
-    lateController.abort();
+    after.abort();
     await following;
+  });
+
+  it("knows nobody before the records have been read", async () => {
+    const { certificate } = await enrol();
+    const early = new Peers({ ...fixture, catalog: new Catalog(fixture.store) });
+    expect(early.identifyPeer(certificate)).toMatchObject({ reason: "UnknownNode" });
   });
 });
 

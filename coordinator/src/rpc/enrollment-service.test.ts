@@ -21,6 +21,7 @@ import { openAuthority, pemOf } from "../identity/authority.ts";
 import { DAY_MS } from "../identity/certificate-authority.ts";
 import { type EnrolmentFixture, enrolmentFixture, Machine, MachineKey } from "../identity/enrolment-fixture.ts";
 import { Peers } from "../identity/peers.ts";
+import { type FollowedCatalog, followedCatalog } from "../resources/catalog-fixture.ts";
 import { revokeNode } from "../identity/revocation.ts";
 import { ConnectionShares } from "./connection-shares.ts";
 import { enrolmentPortService, sessionPortEnrollmentService } from "./enrollment-service.ts";
@@ -32,6 +33,7 @@ type Answer<R> = { readonly response: R } | { readonly error: ServiceError };
 
 describe("Enrollment on real sockets", () => {
   let fixture: EnrolmentFixture<typeof systemClock>;
+  let followed: FollowedCatalog;
   let identity: ServerIdentity;
   let identityClock: VirtualClock;
   const controllers: AbortController[] = [];
@@ -68,9 +70,8 @@ describe("Enrollment on real sockets", () => {
     identityClock = new VirtualClock(Date.now());
     identity = await openServerIdentity({ authority: fixture.authority, hosts: ["127.0.0.1"], clock: identityClock, log: silentLog });
     run(identity);
-    const peers = new Peers(fixture);
-    await peers.load();
-    run(peers);
+    followed = await followedCatalog(fixture.store);
+    const peers = new Peers({ ...fixture, catalog: followed.catalog });
     const open = new Server();
     open.addService(EnrollmentService, enrolmentPortService({ enrolment: fixture.enrolment, log: silentLog }));
     enrolmentPort = await serve(open, false);
@@ -84,6 +85,7 @@ describe("Enrollment on real sockets", () => {
     for (const server of servers.splice(0)) server.forceShutdown();
     for (const controller of controllers.splice(0)) controller.abort();
     await Promise.all(components.splice(0));
+    await followed[Symbol.asyncDispose]();
     await fixture[Symbol.asyncDispose]();
   });
 

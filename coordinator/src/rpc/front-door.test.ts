@@ -9,6 +9,7 @@ import { pemOf } from "../identity/authority.ts";
 import { type EnrolmentFixture, enrolmentFixture, Machine, MachineKey } from "../identity/enrolment-fixture.ts";
 import { createOperator } from "../identity/operators.ts";
 import { Peers } from "../identity/peers.ts";
+import { type FollowedCatalog, followedCatalog } from "../resources/catalog-fixture.ts";
 import { ConnectionShares } from "./connection-shares.ts";
 import { FairQueue } from "./fair-queue.ts";
 import { FrontDoor } from "./front-door.ts";
@@ -30,6 +31,7 @@ function closing(socket: Socket): Promise<void> {
 describe("the front door, on real sockets", () => {
   let fixture: EnrolmentFixture<typeof systemClock>;
   let identity: ServerIdentity;
+  let followed: FollowedCatalog;
   let peers: Peers;
   let gate: Gate;
   let server: Server;
@@ -42,7 +44,8 @@ describe("the front door, on real sockets", () => {
   beforeEach(async () => {
     fixture = await enrolmentFixture({ clock: systemClock });
     identity = await openServerIdentity({ authority: fixture.authority, hosts: ["127.0.0.1"], clock: systemClock, log: silentLog });
-    peers = new Peers(fixture);
+    followed = await followedCatalog(fixture.store);
+    peers = new Peers({ ...fixture, catalog: followed.catalog });
     clock = new VirtualClock();
   });
   afterEach(async () => {
@@ -51,12 +54,12 @@ describe("the front door, on real sockets", () => {
     door.destroy();
     server.forceShutdown();
     gate.close();
+    await followed[Symbol.asyncDispose]();
     await fixture[Symbol.asyncDispose]();
   });
 
   /** Each conversation is greeted, and stays open until the node ends it. */
   async function open(limits: { nodes?: number; operators?: number; strangers?: number } = {}): Promise<void> {
-    await peers.load();
     gate = new Gate({ peers, store: fixture.store, clock: systemClock, random: seededRandom(1), log: silentLog });
     server = new Server();
     const converse = async function* (_peer: unknown, inbound: AsyncIterable<unknown>) {
