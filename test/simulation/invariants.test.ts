@@ -106,6 +106,19 @@ describe("persisted first", () => {
     expect(told(persistedFirst(), [...superseding, undoing, { type: "untried", node: "a" }, back])).toHaveLength(1);
   });
 
+  it("allows a restart for each time that a repair asks, and once more for an agent that was killed in it", () => {
+    const attempt = { rung: "RestartUnits", startedAt: "", askedAt: "", outcome: "Running", message: "" };
+    const repair = (...attempts: readonly object[]): Observation =>
+      ({ type: "repair", name: "a-1", node: "a", repair: { status: { attempts } } }) as unknown as Observation;
+    const restart = effect("units.restart", "containerd.service");
+    const killed: Observation = { type: "life", node: "a", isRunning: false, boot: 1 };
+    expect(told(persistedFirst(), [restart])).toHaveLength(1);
+    expect(told(persistedFirst(), [repair(attempt), restart])).toEqual([]);
+    expect(told(persistedFirst(), [repair(attempt), restart, restart])).toHaveLength(1);
+    expect(told(persistedFirst(), [repair(attempt), restart, killed, restart])).toEqual([]);
+    expect(told(persistedFirst(), [repair(attempt), restart, repair({ ...attempt, doneAt: "" }), killed, restart])).toHaveLength(1);
+  });
+
   it.each([
     ["a value before any plan", [effect("kernel.writeSysctl", "vm.swappiness", "1")]],
     ["a value before its intent", [accepted(1), effect("kernel.writeSysctl", "vm.swappiness", "1")]],

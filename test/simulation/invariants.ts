@@ -151,6 +151,7 @@ export function persistedFirst(originals: Readonly<Record<string, string>> = {})
       intended: new Map<StepKind, Plan>(),
       everIntended: new Set<Plan>(),
       restartsAsked: new Set<string>(),
+      restartsOver: new Set<string>(),
       restartsSpent: 0,
       setByOthers: new Set<string>(),
       isUndoing: false,
@@ -195,10 +196,18 @@ export function persistedFirst(originals: Readonly<Record<string, string>> = {})
         case "effect":
           return judgeEffect(observation, plansOf(observation.node), originals);
         case "repair": {
-          const { restartsAsked } = plansOf(observation.node);
-          for (const [index, { rung, askedAt }] of (observation.repair.status?.attempts ?? []).entries()) {
-            if (rung === "RestartUnits" && askedAt !== undefined) restartsAsked.add(`${observation.name}/${index}`);
+          const { restartsAsked, restartsOver } = plansOf(observation.node);
+          for (const [index, { rung, askedAt, doneAt, endedAt }] of (observation.repair.status?.attempts ?? []).entries()) {
+            if (rung !== "RestartUnits" || askedAt === undefined) continue;
+            restartsAsked.add(`${observation.name}/${index}`);
+            if (doneAt !== undefined || endedAt !== undefined) restartsOver.add(`${observation.name}/${index}`);
           }
+          return undefined;
+        }
+        case "life": {
+          const plans = plansOf(observation.node);
+          // An agent that was killed in a restart does not know whether it was done, and does it when it is asked again.
+          if (!observation.isRunning) plans.restartsSpent = Math.min(plans.restartsSpent, plans.restartsOver.size);
           return undefined;
         }
         case "acknowledged":
@@ -207,7 +216,6 @@ export function persistedFirst(originals: Readonly<Record<string, string>> = {})
         case "done":
         case "finished":
         case "freed":
-        case "life":
         case "logged":
         case "refused":
         case "rollout":
@@ -227,6 +235,8 @@ interface NodePlans {
   readonly everIntended: Set<Plan>;
   /** Attempts of repairs of which it is durable that the node is asked to restart its units, and how many restarts no plan explains: each is done once. */
   readonly restartsAsked: Set<string>;
+  /** Of those, what has ended as far as the coordinator knows. */
+  readonly restartsOver: Set<string>;
   restartsSpent: number;
   /** "key=value": what the machine had before a plan may be what somebody else had given it. */
   readonly setByOthers: Set<string>;
