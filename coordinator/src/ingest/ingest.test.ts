@@ -1,7 +1,7 @@
-import { seededRandom, silentLog, VirtualClock } from "@drover/lifecycle";
+import { type Clock, seededRandom, silentLog, VirtualClock } from "@drover/lifecycle";
 import { ReportBatch } from "@drover/proto";
 import { afterEach, describe, expect, it } from "vitest";
-import type { Bus } from "../bus/bus.ts";
+import type { Bus, ReportHandler } from "../bus/bus.ts";
 import { type MemoryBus, memoryBus } from "../bus/memory-bus.ts";
 import { FleetState } from "../fleet/fleet-state.ts";
 import type { AuditEntry } from "../records.ts";
@@ -31,8 +31,9 @@ class World {
   readonly audits: AuditEntry[] = [];
   readonly agents = new AbortController();
 
-  async start(overrides: { readonly bus?: Bus; readonly reportLog?: ReportLog } = {}): Promise<Life> {
-    const { clock, random, snapshotStore } = this;
+  async start(overrides: { readonly bus?: Bus; readonly reportLog?: ReportLog; readonly clock?: Clock } = {}): Promise<Life> {
+    const { random, snapshotStore } = this;
+    const clock = overrides.clock ?? this.clock;
     const fleet = new FleetState();
     const ingest = createIngest({
       bus: overrides.bus ?? this.bus,
@@ -90,6 +91,45 @@ describe("ingest", () => {
     expect(outboxes.map((outbox) => outbox.acked)).toEqual([10, 10, 10]);
     expect(life.fleet.node(NODES[0]!)?.observedGeneration).toBe(10);
     await life.stop();
+  });
+
+  it("lets others have their turn while a pull is folded; a snapshot made in the middle of it loses and doubles nothing", async () => {
+    world = new World();
+    const messages = Array.from({ length: 200 }, (_, index) => {
+      const events = [
+        { generation: index + 1, planEpoch: 1, body: { $case: "planAccepted" as const, value: { revision: `r${index + 1}` } } },
+      ];
+      const batch = ReportBatch.fromPartial({ nodeId: NODES[0]!, outboxEpoch: Buffer.alloc(8, 1), seq: index + 1, events });
+      return { nodeId: NODES[0]!, payload: ReportBatch.encode(batch).finish(), sequence: index + 1 };
+    });
+    const bus: Bus = Object.assign(Object.create(world.bus), {
+      consumeReports: async (_after: unknown, handle: ReportHandler) =>
+        void (await handle({ incarnation: "one", firstSequence: 1, lastSequence: 200, messages })),
+    });
+    // Each look at the time takes a millisecond, as each report would on a slow machine.
+    const slow = new (class extends VirtualClock {
+      #looks = 0;
+      override monotonicMs(): number {
+        return super.monotonicMs() + ++this.#looks;
+      }
+    })();
+    const seen: number[] = [];
+    let early: readonly Uint8Array[] = [];
+    const life = await world.start({ bus, clock: slow });
+    const generation = (): number => life.fleet.node(NODES[0]!)?.observedGeneration ?? 0;
+    while (generation() < 200) {
+      seen.push(generation());
+      if (early.length === 0 && generation() > 0) early = life.fleet.snapshot(0);
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+    expect(seen.length).toBeGreaterThan(5);
+    expect(Math.max(...seen.map((count, index) => count - (seen[index - 1] ?? 0)))).toBeLessThanOrEqual(40);
+    await life.stop();
+    await world.snapshotStore.write(early);
+    const again = await world.start();
+    expect(shown(again.fleet)).toEqual(shown(life.fleet));
+    expect(world.audits).toEqual([]);
+    await again.stop();
   });
 
   it("refuses a body in another node's name: audited once, neither folded nor acked", async () => {

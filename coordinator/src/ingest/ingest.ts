@@ -48,6 +48,8 @@ export interface IngestCounters {
 const SNAPSHOT_EVERY_MS = 60_000;
 const PRUNE_EVERY_SNAPSHOTS = 10;
 const AUDIT_PAUSE_MS = 600_000;
+/** Folding holds the event loop no longer than this and one report more: beats and sessions wait behind it. */
+const FOLD_TURN_MS = 20;
 const DEFAULT_KEEP = { ageMs: 7 * 86_400_000, bytes: 2 * 1024 ** 3 };
 
 export function createIngest(options: IngestOptions): Ingest {
@@ -107,15 +109,22 @@ class ReportIngest implements Ingest {
     this.counters.pulls += 1;
     const acks = new Map<string, NonNullable<Folded["ack"]> & { readonly nodeId: string }>();
     const changed = new Set<string>();
-    const startedMs = clock.monotonicMs();
+    let turnStartedMs = clock.monotonicMs();
     for (const message of pull.messages) {
+      const turnMs = clock.monotonicMs() - turnStartedMs;
+      if (turnMs > FOLD_TURN_MS) {
+        this.counters.foldMs += turnMs;
+        // A snapshot made meanwhile has the row before this pull: what of the pull is in it is a duplicate when it is replayed.
+        await new Promise<void>((resolve) => setImmediate(resolve));
+        turnStartedMs = clock.monotonicMs();
+      }
       const folded = this.#fold(message, nowMs);
       if (folded === undefined) continue;
       // One ack per outbox and pull: they are cumulative.
       if (folded.ack !== undefined) acks.set(`${message.nodeId}/${folded.ack.epoch}`, { ...folded.ack, nodeId: message.nodeId });
       if (folded.outcome === "folded") changed.add(message.nodeId);
     }
-    this.counters.foldMs += clock.monotonicMs() - startedMs;
+    this.counters.foldMs += clock.monotonicMs() - turnStartedMs;
     this.#row = row;
     fleet.notify([...changed]);
     return () => {
