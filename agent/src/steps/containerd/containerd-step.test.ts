@@ -258,6 +258,28 @@ BinaryName = "/usr/bin/nvidia-container-runtime"
     }
   });
 
+  it("does not take for the file's what containerd says of the file that somebody has put in its place meanwhile", async () => {
+    const { host, apply, diff } = machine({ files: { "/usr/bin/containerd": "x", [CONFIG_PATH]: OPERATORS } });
+    const spec = specOf({ sandboxImage: "a/pause:1" });
+    await apply(spec);
+    const ours = host.files.text(CONFIG_PATH)!;
+    const theirs = ours.replace("a/pause:1", "a/pause:2");
+    const real = realContainerd(host.files);
+    let runs = 0;
+    host.commands.install("/usr/bin/containerd", (command) => {
+      runs += 1;
+      host.files.put(CONFIG_PATH, theirs);
+      return real(command);
+    });
+    // Another size of the program: nothing is recalled.
+    host.files.put("/usr/bin/containerd", "xy");
+    expect(await diff(spec)).toMatchObject([{ from: "a/pause:2", to: "a/pause:1" }]);
+    expect(runs).toBeGreaterThan(1);
+    host.commands.install("/usr/bin/containerd", real);
+    host.files.put(CONFIG_PATH, ours);
+    expect(await diff(spec)).toEqual([]);
+  });
+
   it("refuses to change what is not its own, naming the keys, and changes nothing", async () => {
     const { host, apply } = machine();
     const real = realContainerd(host.files);

@@ -44,16 +44,20 @@ export async function readInstallation(context: StepContext, fileVersion: number
 
 export type EffectiveConfig = { readonly ok: true; readonly table: TomlTable } | { readonly ok: false; readonly message: string };
 
-/** What the file at CONFIG_PATH amounts to; its version tells whether it must be migrated to be comparable. */
+/**
+ * What the file at CONFIG_PATH amounts to; its version tells whether it must be migrated to be comparable.
+ * @param isStillThere whether the file is what it was: containerd reads it later than we did, and its answer belongs to what it has read
+ */
 export function effectiveOfPresent(
   file: TomlTable | undefined,
   program: string,
   schema: ConfigSchema,
   context: StepContext,
+  isStillThere: () => Promise<boolean>,
 ): Promise<EffectiveConfig> {
   return file === undefined
     ? printed(program, ["config", "default"], "", context)
-    : effectiveOfFile(CONFIG_PATH, file, program, schema, context);
+    : effectiveOfFile(CONFIG_PATH, file, program, schema, context, isStillThere);
 }
 
 /** The same for text that is in no file yet. */
@@ -102,10 +106,11 @@ async function effectiveOfFile(
   program: string,
   schema: ConfigSchema,
   context: StepContext,
+  isStillThere?: () => Promise<boolean>,
 ): Promise<EffectiveConfig> {
   // 2.x prints plugins of an older schema under their old names unless told to migrate.
   const verb = fileVersionOf(file) < schema.version ? schema.migration : "dump";
-  return printed(program, ["--config", path, "config", verb], path, context, file);
+  return printed(program, ["--config", path, "config", verb], path, context, file, isStillThere);
 }
 
 function printed(
@@ -114,10 +119,12 @@ function printed(
   ownPath: string,
   context: StepContext,
   file: TomlTable = {},
+  isStillThere: () => Promise<boolean> = () => Promise.resolve(true),
 ): Promise<EffectiveConfig> {
   // What is imported may change without the file, and what matches no pattern yet may do so later.
   const isAlone = !("imports" in file);
-  const isLasting = (config: EffectiveConfig): boolean => isAlone && config.ok && isSameToml(config.table["imports"] ?? [], []);
+  const isLasting = async (config: EffectiveConfig): Promise<boolean> =>
+    isAlone && config.ok && isSameToml(config.table["imports"] ?? [], []) && (await isStillThere());
   return recalled(context, program, JSON.stringify([args, formatToml(file)]), isLasting, () => print(program, args, ownPath, context));
 }
 
@@ -140,7 +147,7 @@ async function recalled<T>(
   { host }: StepContext,
   program: string,
   question: string,
-  isLasting: (answer: T) => boolean,
+  isLasting: (answer: T) => boolean | Promise<boolean>,
   ask: () => Promise<T>,
 ): Promise<T> {
   const stat = await host.files.stat(program);
@@ -150,7 +157,7 @@ async function recalled<T>(
   const answers = answersByHost.get(host.commands) ?? new Map<string, unknown>();
   if (answers.has(key)) return answers.get(key) as T;
   const answer = await ask();
-  if (isLasting(answer)) answersByHost.set(host.commands, answers.set(key, answer));
+  if (await isLasting(answer)) answersByHost.set(host.commands, answers.set(key, answer));
   for (const oldest of [...answers.keys()].slice(0, -MAX_ANSWERS)) answers.delete(oldest);
   return answer;
 }

@@ -8,6 +8,8 @@ import { hostsFilesOf, isRegistryHost, preferredDirectoryOf } from "./hosts-file
 import { type ContainerdMemory, readMemory } from "./memory.ts";
 
 const CRI_DEADLINE_MS = 5_000;
+/** Whoever writes the file again and again meanwhile is seen in the middle of it. */
+const READS = 3;
 
 export interface ContainerdObserved {
   readonly isLive: boolean;
@@ -40,30 +42,45 @@ export async function observeContainerd(spec: ContainerdSpec, context: StepConte
   // The others are refused; nothing is looked up under their names.
   const registries = spec.registries.filter((registry) => isRegistryHost(registry.host));
   const memory = readMemory(await context.memory.get());
-  const isConfigPlain = ["file", undefined].includes((await host.files.stat(CONFIG_PATH))?.kind);
-  const configText = isConfigPlain ? (await host.files.read(CONFIG_PATH))?.toString("utf8") : undefined;
-  const file = parseToml(configText ?? "");
-  const table = file.ok ? file.table : {};
-  const installation = await readInstallation(context, configText === undefined ? undefined : fileVersionOf(table));
-  const { program, schema } = installation;
-  const effective =
-    program === undefined || schema === undefined || !file.ok || fileVersionOf(table) > schema.version
-      ? ({ ok: true, table } as const)
-      : await effectiveOfPresent(configText === undefined ? undefined : table, program, schema, context);
+  const config = await observeConfig(context);
+  const { program } = config.installation;
   return {
     isLive: host.isLive,
-    installation,
-    isConfigPlain,
-    configText,
-    file,
-    effective: effective.ok ? effective.table : table,
-    effectiveFailure: effective.ok ? undefined : effective.message,
+    ...config,
     memory,
     hostsFiles: await readHostsFiles(registries, memory, context),
     preferredDirectories: await readPreferredDirectories(registries, context),
     isCandidateLeft: (await host.files.stat(CANDIDATE_PATH)) !== undefined,
     isMounted: spec.requiredMount !== "" && host.isLive && (await host.kernel.isMountPoint(spec.requiredMount)),
     cri: host.isLive && program !== undefined ? await askCri(context) : undefined,
+  };
+}
+
+type ConfigObserved = Pick<ContainerdObserved, "installation" | "isConfigPlain" | "configText" | "file" | "effective" | "effectiveFailure">;
+
+/** The file and what containerd makes of it belong together: changed by somebody between the two, they are read again. */
+async function observeConfig(context: StepContext, reads = 1): Promise<ConfigObserved> {
+  const { host } = context;
+  const read = async (): Promise<string | undefined> => (await host.files.read(CONFIG_PATH))?.toString("utf8");
+  const isConfigPlain = ["file", undefined].includes((await host.files.stat(CONFIG_PATH))?.kind);
+  const configText = isConfigPlain ? await read() : undefined;
+  const file = parseToml(configText ?? "");
+  const table = file.ok ? file.table : {};
+  const installation = await readInstallation(context, configText === undefined ? undefined : fileVersionOf(table));
+  const { program, schema } = installation;
+  const isStillThere = async (): Promise<boolean> => !isConfigPlain || (await read()) === configText;
+  const effective =
+    program === undefined || schema === undefined || !file.ok || fileVersionOf(table) > schema.version
+      ? ({ ok: true, table } as const)
+      : await effectiveOfPresent(configText === undefined ? undefined : table, program, schema, context, isStillThere);
+  if (reads < READS && !(await isStillThere())) return observeConfig(context, reads + 1);
+  return {
+    installation,
+    isConfigPlain,
+    configText,
+    file,
+    effective: effective.ok ? effective.table : table,
+    effectiveFailure: effective.ok ? undefined : effective.message,
   };
 }
 
