@@ -171,7 +171,7 @@ class RunningAgent {
       knows: (generation) => generation === this.#observedGeneration,
       isBusConnected: () => bus.isConnected,
       // What was refused may be accepted another time: it is offered in each session.
-      isPollSpared: () => this.#refusedGeneration === 0 && this.#pollNeed.isSpared,
+      isPollSpared: () => this.#refusedGeneration === 0 && !this.#outbox.isInDoubt && this.#pollNeed.isSpared,
       isSessionWanted: () => opened.credentials.isAwaited || opened.engine.unconfirmed !== undefined,
       clock,
       random,
@@ -274,6 +274,7 @@ class RunningAgent {
 
   #hello(): Hello {
     const { accepted, enforced, rejectedGeneration } = this.#engine.journal;
+    this.#outbox.expectAck();
     return Hello.fromPartial({
       agentVersion: this.#parts.agentVersion,
       bootId: this.#bootId,

@@ -196,6 +196,31 @@ describe("an outbox", () => {
     expect([outbox.unacknowledged, outbox.epoch.equals(epoch), toldAgain]).toEqual([0, false, 1]);
   });
 
+  it("is in doubt while the answer to a session stays away, and while one was too low: an idle node would never learn of a loss", async () => {
+    const clock = new VirtualClock();
+    let lost = 0;
+    const bus = { isConnected: true, publishReport: () => true };
+    const outbox = await open({ clock, state: new MemoryStateDirectory(), bus, onLost: () => (lost += 1) });
+    await outbox.record([result(1)]);
+    const ack = (seq: number): void => outbox.takeAck({ outboxEpoch: outbox.epoch, seq });
+    ack(1);
+    expect(outbox.isInDoubt).toBe(false);
+    outbox.expectAck();
+    await clock.advance(600_000);
+    expect(outbox.isInDoubt).toBe(true);
+    ack(1);
+    expect(outbox.isInDoubt).toBe(false);
+    // A new coordinator without the report log: the first answer may be a late one, the second is not.
+    outbox.expectAck();
+    ack(0);
+    expect([outbox.isInDoubt, lost]).toEqual([true, 0]);
+    await clock.advance(600_000);
+    outbox.expectAck();
+    ack(0);
+    await clock.advance(0);
+    expect([outbox.isInDoubt, lost]).toEqual([false, 1]);
+  });
+
   it("stays in its epoch when an ack comes late", async () => {
     const clock = new VirtualClock();
     const bus = { isConnected: true, publishReport: () => true };

@@ -56,6 +56,7 @@ export class Outbox implements Reporter {
   #leftEpoch: Buffer | undefined;
   /** Monotonic; no ack since was as high as what is freed. */
   #lowerSinceMs: number | undefined;
+  #isAckAwaited = false;
   #log: DurableLog;
   #pending: Event[] = [];
   #pendingBytes = 0;
@@ -107,6 +108,19 @@ export class Outbox implements Reporter {
     return this.#log.nextSequence - 1 - this.#acked;
   }
 
+  /**
+   * The coordinator may have lost what it had acknowledged: it was asked and its answer has not come, or was too low once, which may have been a late one.
+   * Who has nothing to tell learns of it by asking again, and by nothing else.
+   */
+  get isInDoubt(): boolean {
+    return this.#isAckAwaited || this.#lowerSinceMs !== undefined;
+  }
+
+  /** A session begins: the coordinator answers on the bus how far it has taken this outbox. */
+  expectAck(): void {
+    this.#isAckAwaited = true;
+  }
+
   record(events: readonly Event[]): Promise<void> {
     for (const event of events) this.#take(event);
     return this.#inTurn(async () => {
@@ -133,6 +147,7 @@ export class Outbox implements Reporter {
 
   takeAck({ outboxEpoch, seq }: Ack): void {
     if (!this.#epoch.equals(outboxEpoch)) return;
+    this.#isAckAwaited = false;
     if (seq >= this.#log.nextSequence) {
       // The coordinator has seen what this outbox never held: our state was put back to an older one.
       this.#leaveEpoch({ ackedSeq: seq, nextSeq: this.#log.nextSequence }, "outbox is older than what was acknowledged");
