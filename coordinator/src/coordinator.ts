@@ -208,6 +208,7 @@ class CoordinatorCore implements Coordinator {
       cellsOf: (nodeId) => cells.of(nodeId),
       suspects: this.#suspects,
       pace: parts.heartbeatPace,
+      reportLagMs: () => this.#ingest.lagMs(),
       clock,
       random,
       log: log.child({ component: "observer" }),
@@ -388,6 +389,7 @@ class CoordinatorCore implements Coordinator {
       reports_clone_total: { help: "Report batches that only a cloned node can have sent.", value: clones },
       reports_refused_total: { help: "Report batches refused.", value: refused },
       reports_fold_seconds_total: { help: "Time spent on folding report batches.", value: foldMs / 1000 },
+      reports_lag_seconds: { help: "Until the reports that wait now will have been taken.", value: this.#ingest.lagMs() / 1000 },
       nodes_ahead_of_store: {
         help: "Nodes that tell a higher generation than the store has, and are left alone.",
         value: this.#higherPairs.count,

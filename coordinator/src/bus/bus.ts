@@ -44,6 +44,8 @@ export interface ReportPull {
   readonly firstSequence: number;
   readonly lastSequence: number;
   readonly messages: readonly ReportMessage[];
+  /** How many messages were behind these in the stream when they were delivered; left out: none. */
+  readonly waiting?: number;
 }
 
 export interface ReportMessage {

@@ -138,7 +138,7 @@ export class NatsBus implements Bus {
             isAcked: true,
             restMs: REPORT_REST_MS,
             clock: this.#options.clock,
-            handle: async (pulled) => {
+            handle: async (pulled, waiting) => {
               const { incarnation, sequence } = position ?? from;
               const messages = pulled.flatMap(({ subject, payload, streamSequence }) => {
                 const nodeId = nodeOfSubject(subject);
@@ -146,7 +146,7 @@ export class NatsBus implements Bus {
               });
               const last = pulled.at(-1);
               if (last === undefined || messages.length === 0) return undefined;
-              const pull = { incarnation, firstSequence: messages[0]!.sequence, lastSequence: last.streamSequence, messages };
+              const pull = { incarnation, firstSequence: messages[0]!.sequence, lastSequence: last.streamSequence, messages, waiting };
               const afterAck = await guarded(() => handle(pull));
               position = { incarnation, sequence: last.streamSequence };
               return afterAck;

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { readReply } from "./nats-pull.ts";
+import { readReply, waitingBehind } from "./nats-pull.ts";
 
 const word = fc.stringMatching(/^[A-Za-z0-9_-]{1,12}$/);
 const count = fc.integer({ min: 1, max: 2 ** 40 }).map(String);
@@ -34,6 +34,7 @@ describe("the metadata in a reply subject", () => {
             ...(hasDomain ? ["token"] : []),
           ];
           expect(readReply(tokens.join("."))).toEqual({ streamSequence: Number(sequence), brokerMs: ms });
+          expect(waitingBehind(tokens.join("."))).toBe(Number(pending));
         },
       ),
     );

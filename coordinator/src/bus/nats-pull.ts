@@ -32,7 +32,8 @@ export interface PullOptions {
    */
   readonly everyMs?: number;
   readonly clock: Clock;
-  readonly handle: (messages: readonly PulledMessage[]) => Promise<(() => void) | void> | void;
+  /** @param waiting how many more were there when the last of these was sent to us */
+  readonly handle: (messages: readonly PulledMessage[], waiting: number) => Promise<(() => void) | void> | void;
 }
 
 /** How long the server holds a request open; a lost consumer shows after that and the grace at the latest. */
@@ -88,7 +89,11 @@ export async function pullBatches(options: PullOptions, signal: AbortSignal): Pr
       const batch = arrived.splice(0, batchMessages);
       const last = batch.at(-1);
       if (last !== undefined) {
-        const afterAck = await options.handle(batch.map(({ message }) => message));
+        const waiting = waitingBehind(last.reply);
+        const afterAck = await options.handle(
+          batch.map(({ message }) => message),
+          waiting,
+        );
         if (options.isAcked && !connection.isClosed()) connection.publish(last.reply, "+ACK");
         afterAck?.();
         if (restMs > 0 && batch.length < batchMessages) await sleep(clock, restMs, signal).catch(() => undefined);
@@ -125,6 +130,7 @@ const ZERO = 48;
 const DOTS_BEFORE_SEQUENCE = 5;
 const DOTS_OF_DOMAIN = 2;
 const DOTS_WITHOUT_DOMAIN = 8;
+const DOTS_BEFORE_PENDING = 8;
 const NANO_DIGITS = 6;
 
 /**
@@ -141,6 +147,12 @@ export function readReply(reply: string): { readonly streamSequence: number; rea
   const stampStart = reply.indexOf(".", sequenceEnd + 1) + 1;
   const stampEnd = reply.indexOf(".", stampStart);
   return { streamSequence: digits(reply, start, sequenceEnd), brokerMs: digits(reply, stampStart, stampEnd - NANO_DIGITS) };
+}
+
+/** How many messages the consumer had still to deliver, by the reply subject of one. */
+export function waitingBehind(reply: string): number {
+  const tokens = reply.split(".");
+  return Number(tokens[tokens.length > DOTS_WITHOUT_DOMAIN + 1 ? DOTS_BEFORE_PENDING + DOTS_OF_DOMAIN : DOTS_BEFORE_PENDING]);
 }
 
 function digits(text: string, start: number, end: number): number {

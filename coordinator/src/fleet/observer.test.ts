@@ -14,8 +14,10 @@ describe("the observer", () => {
   let observer: Observer;
   let stop: AbortController;
   let beat: (flags?: number) => void;
+  let reportLagMs: number;
 
   beforeEach(() => {
+    reportLagMs = 0;
     clock = new VirtualClock();
     bus = memoryBus(clock);
     fleet = new FleetState();
@@ -24,6 +26,7 @@ describe("the observer", () => {
       fleet,
       knownNode: (node) => node === NODE,
       cellsOf: () => ["rack 1"],
+      reportLagMs: () => reportLagMs,
       clock,
       random: seededRandom(1),
       log: silentLog,
@@ -123,6 +126,23 @@ describe("the observer", () => {
     expect([budgets.at(-1), observer.state().graceMs]).toEqual([10_000, 60_000]);
     await clock.advance(620_000);
     expect(observer.state().graceMs).toBe(30_000);
+  });
+
+  it("lets nodes report more seldom while reports come faster than they are taken, and beat as before", async () => {
+    const port = bus.agentPort("cccccccccc");
+    const budgets: string[] = [];
+    port.onBudget(({ minReportIntervalMs, heartbeatIntervalMs }) => budgets.push(`${minReportIntervalMs} ${heartbeatIntervalMs}`));
+    void port.run(stop.signal);
+    await clock.advance(35_000);
+    expect(budgets).toEqual(["2000 10000"]);
+    reportLagMs = 90_000;
+    await clock.advance(60_000);
+    expect(budgets).toEqual(["2000 10000", "8000 10000"]);
+    await clock.advance(60_000);
+    expect(budgets.at(-1)).toBe("32000 10000");
+    reportLagMs = 0;
+    await clock.advance(480_000);
+    expect(budgets.slice(2)).toEqual(["32000 10000", "16000 10000", "8000 10000", "4000 10000", "2000 10000"]);
   });
 
   describe("of a rack", () => {

@@ -9,6 +9,7 @@ import { CellWatch, type CellWatchOptions, type LookedAt } from "./cell-watch.ts
 import { suspectAfterMs } from "./cells.ts";
 import type { Disruption } from "./disruption.ts";
 import type { Beat, FleetState } from "./fleet-state.ts";
+import { ReportDemand } from "./report-demand.ts";
 import { defaultPace, graceMs, heartbeatIntervalMs, type HeartbeatPace, type NodeSigns, type ObserverState, verdict } from "./health.ts";
 
 export interface ObserverOptions extends CellWatchOptions {
@@ -18,6 +19,8 @@ export interface ObserverOptions extends CellWatchOptions {
   readonly knownNode: (nodeId: string) => boolean;
   /** Default: every 10 s, and 1,000 beats a second of all nodes together. */
   readonly pace?: HeartbeatPace | undefined;
+  /** How far the taking of reports is behind, milliseconds; default: it never is. */
+  readonly reportLagMs?: () => number;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -61,7 +64,6 @@ const BUDGET_AGAIN_AFTER = 10;
 const BUDGET_SPREAD_MS = 30_000;
 /** A budget changes only when the wanted interval is this share away from the granted one. */
 const BUDGET_HYSTERESIS = 0.2;
-const MIN_REPORT_INTERVAL_MS = 2_000;
 const MAX_BATCH_BYTES = 32 * 1024;
 /** What a beat says of its node: its last plan failed. */
 const FLAG_FAILED = 4;
@@ -79,6 +81,7 @@ class FleetObserver implements Observer {
   /** Told with each budget: nodes that conversed with another start come again. */
   readonly #start: number;
   #intervalMs: number;
+  readonly #demand = new ReportDemand();
   #before: { readonly intervalMs: number; readonly untilMs: number } | undefined;
   #lastLapseMs: number;
   #loopLagMs = 0;
@@ -154,7 +157,7 @@ class FleetObserver implements Observer {
   budgetOf(_shard: number): Budget {
     return {
       heartbeatIntervalMs: this.#intervalMs,
-      minReportIntervalMs: MIN_REPORT_INTERVAL_MS,
+      minReportIntervalMs: this.#demand.intervalMs,
       maxBatchBytes: MAX_BATCH_BYTES,
       coordinatorStart: this.#start,
       againWithinMs: BUDGET_AGAIN_AFTER * BUDGET_EVERY_MS + BUDGET_SPREAD_MS,
@@ -283,7 +286,7 @@ class FleetObserver implements Observer {
 
   /** Said again now and then, so that an agent that was away learns it; spread over the shards, so that not all move at once. */
   async #grantBudgets(signal: AbortSignal): Promise<void> {
-    const { bus, clock, fleet, log } = this.#options;
+    const { bus, clock, fleet, log, reportLagMs = () => 0 } = this.#options;
     for (let untold = BUDGET_AGAIN_AFTER; !signal.aborted; untold += 1) {
       const wantedMs = heartbeatIntervalMs(fleet.size, this.#pace);
       if (Math.abs(wantedMs - this.#intervalMs) > BUDGET_HYSTERESIS * this.#intervalMs) {
@@ -293,6 +296,12 @@ class FleetObserver implements Observer {
           untilMs: clock.monotonicMs() + BUDGET_AGAIN_AFTER * BUDGET_EVERY_MS + this.#intervalMs,
         };
         this.#intervalMs = wantedMs;
+        untold = BUDGET_AGAIN_AFTER;
+      }
+      // Beats have a lane of their own: only when they are late, too, is everything too much.
+      const lagMs = Math.max(reportLagMs(), this.state().consumerLagMs, this.#loopLagMs);
+      if (this.#demand.look(lagMs)) {
+        log.warn({ intervalMs: this.#demand.intervalMs, lagMs: Math.round(lagMs) }, "how often nodes may report changes");
         untold = BUDGET_AGAIN_AFTER;
       }
       if (untold < BUDGET_AGAIN_AFTER) {

@@ -9,6 +9,7 @@ import type { Folded } from "../fleet/fold.ts";
 import type { AuditEntry } from "../records.ts";
 import { readBatch } from "../reportlog/report-count.ts";
 import type { ReportLog } from "../reportlog/report-log.ts";
+import { Backlog } from "./backlog.ts";
 import { OnceInAWhile } from "./once-in-a-while.ts";
 import type { SnapshotStore } from "./snapshot-store.ts";
 
@@ -32,6 +33,8 @@ export interface Ingest {
   recover(): Promise<void>;
   run(signal: AbortSignal): Promise<void>;
   readonly counters: Readonly<IngestCounters>;
+  /** Milliseconds until the reports that wait now will have been taken. */
+  lagMs(): number;
 }
 
 export interface IngestCounters {
@@ -59,6 +62,7 @@ export function createIngest(options: IngestOptions): Ingest {
 class ReportIngest implements Ingest {
   readonly counters: IngestCounters = { pulls: 0, folded: 0, duplicates: 0, gaps: 0, clones: 0, refused: 0, foldMs: 0 };
   readonly #options: IngestOptions;
+  readonly #backlog = new Backlog();
   readonly #audited = new OnceInAWhile(AUDIT_PAUSE_MS);
   /** The last log row in the fleet. */
   #row = 0;
@@ -66,6 +70,10 @@ class ReportIngest implements Ingest {
 
   constructor(options: IngestOptions) {
     this.#options = options;
+  }
+
+  lagMs(): number {
+    return this.#backlog.lagMs(this.#options.clock.monotonicMs());
   }
 
   async recover(): Promise<void> {
@@ -105,6 +113,7 @@ class ReportIngest implements Ingest {
   async #take(pull: ReportPull): Promise<() => void> {
     const { bus, clock, fleet, reportLog } = this.#options;
     const nowMs = clock.now();
+    const arrivedMs = clock.monotonicMs();
     const row = await reportLog.append(pull, nowMs);
     this.counters.pulls += 1;
     const acks = new Map<string, NonNullable<Folded["ack"]> & { readonly nodeId: string }>();
@@ -127,6 +136,8 @@ class ReportIngest implements Ingest {
     this.counters.foldMs += clock.monotonicMs() - turnStartedMs;
     this.#row = row;
     fleet.notify([...changed]);
+    const endedMs = clock.monotonicMs();
+    this.#backlog.pulled(pull.messages.length, pull.waiting ?? 0, endedMs - arrivedMs, endedMs);
     return () => {
       for (const { nodeId, epoch, seq } of acks.values()) bus.acknowledge(nodeId, { outboxEpoch: Buffer.from(epoch, "hex"), seq });
     };
