@@ -380,10 +380,11 @@ class CoordinatorCore implements Coordinator {
   }
 
   #totals(): ReturnType<Totals> {
-    const { pulls, folded, duplicates, gaps, clones, refused, foldMs } = this.#ingest.counters;
+    const { pulls, folded, events, duplicates, gaps, clones, refused, foldMs } = this.#ingest.counters;
     return {
       report_pulls_total: { help: "Pulls from the REPORTS stream.", value: pulls },
       reports_folded_total: { help: "Report batches folded.", value: folded },
+      report_events_total: { help: "Events in the report batches folded.", value: events },
       reports_duplicate_total: { help: "Report batches that had come before.", value: duplicates },
       reports_gap_total: { help: "Report batches ahead of a gap, sent again later.", value: gaps },
       reports_clone_total: { help: "Report batches that only a cloned node can have sent.", value: clones },

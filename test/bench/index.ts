@@ -4,6 +4,7 @@ import { decideScenario } from "./decide.ts";
 import { ansibleScenario } from "./ansible/index.ts";
 import { heartbeatsScenario } from "./heartbeats.ts";
 import { joinScenario } from "./join.ts";
+import { overloadScenario } from "./overload.ts";
 import { peersScenario } from "./peers/index.ts";
 import { restartScenario } from "./restart.ts";
 import { rolloutScenario } from "./rollout.ts";
@@ -28,4 +29,5 @@ export const scenarios: readonly Scenario[] = [
   verdictsScenario,
   rolloutScenario,
   restartScenario,
+  overloadScenario,
 ];

@@ -23,8 +23,8 @@ function result(number: number): Event {
   return { atMs: number, generation: 1, planEpoch: 1, body: { $case: "stepResult", value } };
 }
 
-function condition(number: number, length = 0): Event {
-  const value = { type: "T", status: 1 as const, reason: "R", message: `${number} ${"x".repeat(length)}`, lastTransitionMs: 0 };
+function condition(number: number, length = 0, type = `T${number}`): Event {
+  const value = { type, status: 1 as const, reason: "R", message: `${number} ${"x".repeat(length)}`, lastTransitionMs: 0 };
   return { atMs: number, generation: 1, planEpoch: 1, body: { $case: "condition", value } };
 }
 
@@ -78,6 +78,20 @@ describe("an outbox", () => {
     expect(sent.length).toBe(1);
     await clock.advance(200);
     expect(sent[1]).toEqual([2, 3]);
+  });
+
+  it("tells of a condition that changes again before it is sent what it has become", async () => {
+    const clock = new VirtualClock();
+    const sent: number[][] = [];
+    const bus = { isConnected: true, publishReport: (payload: Uint8Array) => sent.push(numbers(ReportBatch.decode(payload).events)) > 0 };
+    const outbox = await open({ clock, state: new MemoryStateDirectory(), bus });
+    for (let number = 1; number <= 200; number += 1) outbox.note([condition(number, 0, number % 2 === 0 ? "Even" : "Odd")]);
+    await clock.advance(2_100);
+    expect(sent).toEqual([[199, 200]]);
+    // What was sent stays: its seq is one report for ever.
+    outbox.note([condition(201, 0, "Odd")]);
+    await clock.advance(2_100);
+    expect(sent.slice(1)).toEqual([[201]]);
   });
 
   it("seals at 64 events and at 32 KiB without waiting", async () => {

@@ -7,7 +7,7 @@ import { type Ack, type Budget, type Event, type Gap, ReportBatch } from "@drove
 import type { AgentBus, DurableLog, StateDirectory } from "../ports.ts";
 import type { Reporter } from "../reconcile/reconcile-ports.ts";
 import { Pacing } from "./pacing.ts";
-import { type BatchLimits, defaultBatchLimits, fitting, isRoutine, keepWithin, sizeOf, widened } from "./report-batches.ts";
+import { type BatchLimits, defaultBatchLimits, fitting, isRoutine, keepWithin, sizeOf, supersededBy, widened } from "./report-batches.ts";
 
 export interface OutboxParts {
   readonly nodeId: string;
@@ -229,6 +229,8 @@ export class Outbox implements Reporter {
       this.#drop(event);
       return;
     }
+    const superseded = supersededBy(event, this.#pending);
+    if (superseded >= 0) for (const before of this.#pending.splice(superseded, 1)) this.#pendingBytes -= sizeOf(before);
     this.#pending.push(event);
     this.#pendingBytes += bytes;
   }

@@ -18,6 +18,17 @@ export function isRoutine(event: Event): boolean {
   return ROUTINE.has(event.body?.$case ?? "");
 }
 
+/**
+ * Where an event stands that this one makes superfluous: it tells the whole of the same thing, and later. What follows from both is what follows from this
+ * one alone; -1: there is none.
+ */
+export function supersededBy(event: Event, pending: readonly Event[]): number {
+  const { body } = event;
+  if (body?.$case === "images") return pending.findIndex((before) => before.body?.$case === "images");
+  if (body?.$case !== "condition") return -1;
+  return pending.findIndex((before) => before.body?.$case === "condition" && before.body.value.type === body.value.type);
+}
+
 /** How many of the first events fit into one batch; at least 1, when there is one. */
 export function fitting(events: readonly Event[], limits: BatchLimits): number {
   let bytes = ENVELOPE_BYTES;

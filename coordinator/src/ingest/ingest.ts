@@ -40,6 +40,8 @@ export interface Ingest {
 export interface IngestCounters {
   pulls: number;
   folded: number;
+  /** In the batches that were folded. */
+  events: number;
   duplicates: number;
   gaps: number;
   clones: number;
@@ -60,7 +62,7 @@ export function createIngest(options: IngestOptions): Ingest {
 }
 
 class ReportIngest implements Ingest {
-  readonly counters: IngestCounters = { pulls: 0, folded: 0, duplicates: 0, gaps: 0, clones: 0, refused: 0, foldMs: 0 };
+  readonly counters: IngestCounters = { pulls: 0, folded: 0, events: 0, duplicates: 0, gaps: 0, clones: 0, refused: 0, foldMs: 0 };
   readonly #options: IngestOptions;
   readonly #backlog = new Backlog();
   readonly #audited = new OnceInAWhile(AUDIT_PAUSE_MS);
@@ -160,6 +162,7 @@ class ReportIngest implements Ingest {
     switch (folded.outcome) {
       case "folded":
         this.counters.folded += 1;
+        this.counters.events += reading.batch.events.length;
         break;
       case "duplicate":
         this.counters.duplicates += 1;

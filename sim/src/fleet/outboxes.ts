@@ -76,10 +76,18 @@ export class Outboxes {
     this.#arm(agent, held);
   }
 
-  /** Routine: sealed and sent within one interval. */
+  /** Routine: sealed and sent within one interval; a condition that changes again until then is told once. */
   note(agent: number, events: readonly Event[]): void {
     const held = this.#of(agent);
-    held.pending.push(...events);
+    for (const event of events) {
+      const { body } = event;
+      const before =
+        body?.$case === "condition"
+          ? held.pending.findIndex((other) => other.body?.$case === "condition" && other.body.value.type === body.value.type)
+          : -1;
+      if (before >= 0) held.pending.splice(before, 1);
+      held.pending.push(event);
+    }
     if (held.pending.length >= MAX_EVENTS) {
       this.#seal(agent, held);
       this.#publish(agent, held);
