@@ -72,6 +72,7 @@ describe("an outbox", () => {
     const writes = state.writes;
     await outbox.record([result(1)]);
     expect([state.writes - writes, sent]).toEqual([1, [[1]]]);
+    outbox.takeAck({ outboxEpoch: outbox.epoch, seq: 1 });
     outbox.note([condition(2)]);
     outbox.note([condition(3)]);
     await clock.advance(1900);
@@ -88,10 +89,54 @@ describe("an outbox", () => {
     for (let number = 1; number <= 200; number += 1) outbox.note([condition(number, 0, number % 2 === 0 ? "Even" : "Odd")]);
     await clock.advance(2_100);
     expect(sent).toEqual([[199, 200]]);
+    outbox.takeAck({ outboxEpoch: outbox.epoch, seq: 1 });
     // What was sent stays: its seq is one report for ever.
     outbox.note([condition(201, 0, "Odd")]);
     await clock.advance(2_100);
     expect(sent.slice(1)).toEqual([[201]]);
+  });
+
+  it("keeps what is routine together until what was sent before is acknowledged, results not", async () => {
+    const clock = new VirtualClock();
+    const state = new MemoryStateDirectory();
+    const sent: number[][] = [];
+    const bus = { isConnected: true, publishReport: (payload: Uint8Array) => sent.push(numbers(ReportBatch.decode(payload).events)) > 0 };
+    const outbox = await open({ clock, state, bus });
+    outbox.note([condition(1)]);
+    await clock.advance(2_100);
+    for (let number = 2; number <= 4; number += 1) {
+      outbox.note([condition(number)]);
+      await clock.advance(1_000);
+    }
+    expect(sent).toEqual([[1]]);
+    outbox.takeAck({ outboxEpoch: outbox.epoch, seq: 1 });
+    await clock.advance(1);
+    expect(sent).toEqual([[1], [2, 3, 4]]);
+    await outbox.record([result(5)]);
+    expect(sent.slice(2)).toEqual([[5]]);
+    // An ack that stays away keeps nothing in memory alone for longer than a minute.
+    outbox.note([condition(6)]);
+    await clock.advance(2_100);
+    const writes = state.writes;
+    await clock.advance(60_000);
+    expect([state.writes - writes, outbox.unacknowledged]).toEqual([1, 3]);
+  });
+
+  it("sends again later when the last ack took long", async () => {
+    const clock = new VirtualClock();
+    const sentAtMs: number[] = [];
+    const bus = { isConnected: true, publishReport: () => sentAtMs.push(clock.monotonicMs()) > 0 };
+    const outbox = await open({ clock, state: new MemoryStateDirectory(), bus });
+    await outbox.record([result(1)]);
+    await clock.advance(20_000);
+    expect(sentAtMs.length).toBeGreaterThan(1);
+    outbox.takeAck({ outboxEpoch: outbox.epoch, seq: 1 });
+    sentAtMs.length = 0;
+    await outbox.record([result(2)]);
+    await clock.advance(25_000);
+    expect(sentAtMs.length).toBe(1);
+    await clock.advance(30_000);
+    expect(sentAtMs.length).toBe(2);
   });
 
   it("seals at 64 events and at 32 KiB without waiting", async () => {

@@ -79,6 +79,7 @@ export class Outbox implements Reporter {
       resend: () => this.#resend(),
       send: () => this.#publish(),
       isConnected: () => parts.bus.isConnected,
+      isAckAwaited: () => this.#published > this.#acked,
     });
     this.#fatal.promise.catch(() => undefined);
   }

@@ -1,4 +1,7 @@
-/** When the outbox seals, sends and sends again: one interval, doubled when acks stay away, with jitter. */
+/**
+ * When the outbox seals, sends and sends again: one interval, doubled when acks stay away, with jitter. What is routine is not sealed while something that was
+ * sent is not acknowledged: a coordinator that is slow has one batch of each node to take at most, and what changes meanwhile is told together.
+ */
 import { type Clock, jittered, type Random } from "@drover/lifecycle";
 
 export interface PacingActions {
@@ -7,6 +10,8 @@ export interface PacingActions {
   readonly resend: () => void;
   /** Without a connection, acks that stay away say nothing about the coordinator. */
   readonly isConnected: () => boolean;
+  /** Something was published, and its ack has not come. */
+  readonly isAckAwaited: () => boolean;
 }
 
 const BASE_INTERVAL_MS = 2_000;
@@ -15,6 +20,11 @@ const MAX_SLOWDOWN = 6;
 const MIN_RESEND_MS = 6_000;
 const MAX_RESEND_MS = 300_000;
 const RESEND_SOON_MS = 1_000;
+/** An ack that took so long may take twice as long, before what it is for is sent again. */
+const RESEND_AFTER_ACKS = 2;
+const MAX_ACK_MS = 60_000;
+/** Then it is made durable at least. */
+const HELD_AT_MOST_MS = 60_000;
 
 export class Pacing {
   readonly #clock: Clock;
@@ -24,6 +34,10 @@ export class Pacing {
   /** The interval is doubled so many times. */
   #slowdown = 0;
   #cancelSeal: (() => void) | undefined;
+  #isSealHeld = false;
+  /** Monotonic: since when an ack is awaited; and how long the last one took. */
+  #awaitedSinceMs: number | undefined;
+  #lastAckMs = 0;
   #resend: { readonly cancel: () => void; readonly dueMs: number } | undefined;
   #isStopped = false;
 
@@ -41,26 +55,33 @@ export class Pacing {
     this.#minIntervalMs = ms;
   }
 
-  /** Something routine waits: within one interval it is sealed and sent. */
+  /** Something routine waits: it is sealed and sent within one interval, or when what was sent before is acknowledged. */
   wantSeal(): void {
     if (this.#isStopped) return;
     this.#cancelSeal ??= this.#clock.setTimer(this.intervalMs, () => {
-      this.#cancelSeal = undefined;
-      // A failure of durable state ends the outbox's run.
-      this.#actions.seal().then(this.#actions.send, () => undefined);
+      if (!this.#actions.isConnected() || !this.#actions.isAckAwaited()) return this.#sealNow();
+      this.#isSealHeld = true;
+      this.#cancelSeal = this.#clock.setTimer(HELD_AT_MOST_MS, () => this.#sealNow());
     });
   }
 
   /** Something was published: unless acknowledged it is sent again. */
   awaitAck(): void {
-    if (this.#resend === undefined) this.#resendIn(Math.min(MAX_RESEND_MS, Math.max(MIN_RESEND_MS, 3 * this.intervalMs)), true);
+    this.#awaitedSinceMs ??= this.#clock.monotonicMs();
+    if (this.#resend !== undefined) return;
+    const longMs = Math.max(MIN_RESEND_MS, 3 * this.intervalMs, RESEND_AFTER_ACKS * this.#lastAckMs);
+    this.#resendIn(Math.min(MAX_RESEND_MS, longMs), true);
   }
 
   acknowledged(isMoreExpected: boolean): void {
+    const nowMs = this.#clock.monotonicMs();
+    this.#lastAckMs = Math.min(MAX_ACK_MS, nowMs - (this.#awaitedSinceMs ?? nowMs));
+    this.#awaitedSinceMs = undefined;
     this.#slowdown = Math.max(0, this.#slowdown - 1);
     this.#resend?.cancel();
     this.#resend = undefined;
     if (isMoreExpected) this.awaitAck();
+    else if (this.#isSealHeld) this.#sealNow();
   }
 
   /** The coordinator has a hole, or the connection is new. */
@@ -74,6 +95,14 @@ export class Pacing {
     this.#isStopped = true;
     this.#cancelSeal?.();
     this.#resend?.cancel();
+  }
+
+  #sealNow(): void {
+    this.#cancelSeal?.();
+    this.#cancelSeal = undefined;
+    this.#isSealHeld = false;
+    // A failure of durable state ends the outbox's run.
+    this.#actions.seal().then(this.#actions.send, () => undefined);
   }
 
   #resendIn(ms: number, isLate: boolean): void {

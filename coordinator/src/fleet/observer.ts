@@ -58,10 +58,13 @@ const MAX_LATENESS_MS = 1_000;
 const MAX_STAMP_DRIFT_MS = 2_000;
 const ROUND_TRIP_EVERY_MS = 5_000;
 const MAX_ROUND_TRIP_MS = 1_000;
-const BUDGET_EVERY_MS = 60_000;
-/** One that did not change is said again after so many of these: each costs every node two packets. */
-const BUDGET_AGAIN_AFTER = 10;
+/** Whether another budget is due. */
+const BUDGET_LOOK_MS = 20_000;
+/** One that did not change is said again: each costs every node two packets. */
+const BUDGET_AGAIN_MS = 600_000;
 const BUDGET_SPREAD_MS = 30_000;
+/** Who is to report less often is told sooner. */
+const SLOWER_SPREAD_MS = 5_000;
 /** A budget changes only when the wanted interval is this share away from the granted one. */
 const BUDGET_HYSTERESIS = 0.2;
 const MAX_BATCH_BYTES = 32 * 1024;
@@ -160,7 +163,7 @@ class FleetObserver implements Observer {
       minReportIntervalMs: this.#demand.intervalMs,
       maxBatchBytes: MAX_BATCH_BYTES,
       coordinatorStart: this.#start,
-      againWithinMs: BUDGET_AGAIN_AFTER * BUDGET_EVERY_MS + BUDGET_SPREAD_MS,
+      againWithinMs: BUDGET_AGAIN_MS + BUDGET_LOOK_MS + BUDGET_SPREAD_MS,
     };
   }
 
@@ -287,33 +290,33 @@ class FleetObserver implements Observer {
   /** Said again now and then, so that an agent that was away learns it; spread over the shards, so that not all move at once. */
   async #grantBudgets(signal: AbortSignal): Promise<void> {
     const { bus, clock, fleet, log, reportLagMs = () => 0 } = this.#options;
-    for (let untold = BUDGET_AGAIN_AFTER; !signal.aborted; untold += 1) {
+    for (let toldAtMs = -Infinity; !signal.aborted; ) {
+      let isNews = clock.monotonicMs() - toldAtMs >= BUDGET_AGAIN_MS;
+      let spreadMs = BUDGET_SPREAD_MS;
       const wantedMs = heartbeatIntervalMs(fleet.size, this.#pace);
       if (Math.abs(wantedMs - this.#intervalMs) > BUDGET_HYSTERESIS * this.#intervalMs) {
         log.info({ intervalMs: wantedMs, nodes: fleet.size }, "heartbeat interval changes");
         this.#before = {
           intervalMs: this.#intervalMs,
-          untilMs: clock.monotonicMs() + BUDGET_AGAIN_AFTER * BUDGET_EVERY_MS + this.#intervalMs,
+          untilMs: clock.monotonicMs() + BUDGET_AGAIN_MS + this.#intervalMs,
         };
         this.#intervalMs = wantedMs;
-        untold = BUDGET_AGAIN_AFTER;
+        isNews = true;
       }
       // Beats have a lane of their own: only when they are late, too, is everything too much.
       const lagMs = Math.max(reportLagMs(), this.state().consumerLagMs, this.#loopLagMs);
+      const reportsBeforeMs = this.#demand.intervalMs;
       if (this.#demand.look(lagMs)) {
         log.warn({ intervalMs: this.#demand.intervalMs, lagMs: Math.round(lagMs) }, "how often nodes may report changes");
-        untold = BUDGET_AGAIN_AFTER;
+        isNews = true;
+        if (this.#demand.intervalMs > reportsBeforeMs) spreadMs = SLOWER_SPREAD_MS;
       }
-      if (untold < BUDGET_AGAIN_AFTER) {
-        await sleep(clock, BUDGET_EVERY_MS, signal).catch(() => undefined);
-        continue;
-      }
-      untold = 0;
-      for (let shard = 0; shard < SHARD_COUNT && !signal.aborted; shard++) {
+      if (isNews) toldAtMs = clock.monotonicMs();
+      for (let shard = 0; isNews && shard < SHARD_COUNT && !signal.aborted; shard++) {
         bus.grantBudget(shard, this.budgetOf(shard));
-        await sleep(clock, BUDGET_SPREAD_MS / SHARD_COUNT, signal).catch(() => undefined);
+        await sleep(clock, spreadMs / SHARD_COUNT, signal).catch(() => undefined);
       }
-      await sleep(clock, BUDGET_EVERY_MS - BUDGET_SPREAD_MS, signal).catch(() => undefined);
+      await sleep(clock, BUDGET_LOOK_MS, signal).catch(() => undefined);
     }
   }
 

@@ -301,7 +301,7 @@ describe("a change that disturbs what runs", () => {
 });
 
 describe("I3: a look that decides more than a commit holds", () => {
-  const MANY = Array.from({ length: 250 }, (_, index) => `n${String(index).padStart(3, "0")}`);
+  const MANY = Array.from({ length: 1_300 }, (_, index) => `n${String(index).padStart(4, "0")}`);
 
   /** @param meanwhile done once, before the second commit that moves nodes is written */
   async function movedOf(meanwhile: (store: Store) => Promise<unknown>) {
@@ -321,7 +321,7 @@ describe("I3: a look that decides more than a commit holds", () => {
     });
     const side = await site.start({ wrap });
     await site.enrol(fleetOf(MANY));
-    await site.rollOut(swappiness(10), { maxUnavailable: 200 });
+    await site.rollOut(swappiness(10), { maxUnavailable: 1_100 });
     await site.until("something is moved", () => side.moved.length > 0);
     await site.settle();
     return { side, commits };
@@ -329,15 +329,15 @@ describe("I3: a look that decides more than a commit holds", () => {
 
   it("writes it in several, one after the other, and tells each node once", async () => {
     const { side, commits } = await movedOf(() => Promise.resolve());
-    expect(commits.map(({ moves }) => moves)).toEqual([90, 90, 20]);
-    expect(new Set(side.moved.map(({ nodeId }) => nodeId)).size).toBe(200);
-    expect(side.moved).toHaveLength(200);
+    expect(commits.map(({ moves }) => moves)).toEqual([490, 490, 120]);
+    expect(new Set(side.moved.map(({ nodeId }) => nodeId)).size).toBe(1_100);
+    expect(side.moved).toHaveLength(1_100);
   });
 
   it("stops between two of them when somebody else has taken the slot, and decides anew", async () => {
     const { side, commits } = await movedOf((store) => store.commit([putJson(keys.changeSlot(""), { by: "Repair/x", atMs: 0 })]));
     expect(commits[1]).toMatchObject({ ok: false });
-    expect(side.moved).toHaveLength(200);
+    expect(side.moved).toHaveLength(1_100);
   });
 
   it("moves nobody more when it was paused between two of them", async () => {
@@ -347,7 +347,7 @@ describe("I3: a look that decides more than a commit holds", () => {
       await store.commit([putJson(key, { ...rollout, spec: { ...rollout.spec, paused: true } })]);
     });
     expect(commits[1]).toMatchObject({ ok: false });
-    expect(side.moved).toHaveLength(90);
+    expect(side.moved).toHaveLength(490);
     expect(site.rollout().phase).toBe("Paused");
   });
 });

@@ -48,6 +48,8 @@ const GATE_INTERVAL_MS = 5_000;
 /** Longer than a grace period of all but the largest fleets. */
 const LEARNING_MS = 60_000;
 const CATCH_UP_DEADLINE_MS = 10_000;
+/** Of more nodes that are moved in one commit the log tells only how many. */
+const TOLD_BY_NAME = 20;
 const TOUCHING = [keys.allDesired, keys.nodes, keys.maintenances];
 
 export interface ControllerParts {
@@ -342,9 +344,10 @@ export class RolloutController {
       isSlotTaken ||= bringsIntoChange;
       for (const each of moved) {
         const { nodeId, generation, revision } = each;
-        log.info({ node: nodeId, generation, revision, rollout: name }, "node is moved");
+        if (moved.length <= TOLD_BY_NAME) log.info({ node: nodeId, generation, revision, rollout: name }, "node is moved");
         this.#parts.decided(each);
       }
+      if (moved.length > TOLD_BY_NAME) log.info({ rollout: name, nodes: moved.length, revision: rollout.spec.revision }, "nodes are moved");
     }
     if (isCut) this.look();
     if (status?.phase !== rollout.status?.phase) {

@@ -3,12 +3,13 @@ import type { DesiredMaking } from "../dispatch/desired.ts";
 import type { DesiredNode, MaintenanceRecord, SlotRecord } from "../records.ts";
 import type { Catalog, Stored } from "../resources/catalog.ts";
 import { keys } from "../store/keys.ts";
+import { MAX_OPERATIONS } from "../store/operations.ts";
 import type { StoreOperation } from "../store/store.ts";
 import { putJson } from "../store/values.ts";
 import type { Decision } from "./model.ts";
 
-/** The Rollout and the slot come besides; a commit holds 100. */
-const MAX_DECISIONS_PER_COMMIT = 90;
+/** The Rollout and the slot come besides. */
+const MAX_DECISIONS_PER_COMMIT = MAX_OPERATIONS - 10;
 
 export interface WritesInput {
   readonly catalog: Pick<Catalog, "maintenances">;
@@ -40,7 +41,7 @@ export interface Due {
 }
 
 /** More than is written before what a look saw is too old. */
-const MAX_PORTIONS = 50;
+const MAX_PORTIONS = 10;
 
 /** What is to be written, in the portions that a commit holds; of very much only the first, and then isCut. */
 export function portionsOf(

@@ -4,7 +4,7 @@ export interface Store {
   get(key: string): Promise<StoreEntry | undefined>;
   /** Keys that start with prefix, sorted, and the revision they were read at. @param page left out: all of them */
   list(prefix: string, page?: Page): Promise<{ readonly entries: readonly StoreEntry[]; readonly revision: number }>;
-  /** All or nothing, durable when resolved; at most 100 operations. */
+  /** All or nothing, durable when resolved; at most 500 operations. */
   commit(operations: readonly StoreOperation[]): Promise<CommitResult>;
   /** Changes after fromRevision in commit order, then live. Ends when the signal aborts. */
   watch(prefix: string, fromRevision: number, signal: AbortSignal): AsyncIterable<WatchBatch>;

@@ -32,6 +32,7 @@ export class AgentColumns {
   readonly ackedSeq: Uint32Array;
   /** The report interval is doubled so many times. */
   readonly slowdown: Uint8Array;
+  readonly lastAckMs: Uint16Array;
   readonly failedSessions: Uint8Array;
   /** What the next session is opened for, if nothing else comes first: a poll. */
   readonly isPoll: Uint8Array;
@@ -76,6 +77,7 @@ export class AgentColumns {
     this.sealedSeq = new Uint32Array(capacity);
     this.ackedSeq = new Uint32Array(capacity);
     this.slowdown = new Uint8Array(capacity);
+    this.lastAckMs = new Uint16Array(capacity);
     this.failedSessions = new Uint8Array(capacity);
     this.isPoll = new Uint8Array(capacity);
     this.metStart = new Uint32Array(capacity);

@@ -16,6 +16,9 @@ const MAX_SLOWDOWN = 6;
 const MIN_RESEND_MS = 6_000;
 const MAX_RESEND_MS = 300_000;
 const RESEND_SOON_MS = 1_000;
+const RESEND_AFTER_ACKS = 2;
+const MAX_ACK_MS = 60_000;
+const HELD_AT_MOST_MS = 60_000;
 const LOWER_ACKS_MS = 2_500;
 const MAX_EVENTS = 64;
 const WINDOW_BATCHES = 256;
@@ -28,8 +31,11 @@ interface Held {
   published: number;
   /** Whether the timer is for sending what is sealed or pending, or for sending again. */
   sealAtMs: number;
+  isSealHeld: boolean;
   resendAtMs: number;
   isResendLate: boolean;
+  /** Infinity: no ack is awaited. */
+  awaitedSinceMs: number;
   lowerSinceMs: number;
 }
 
@@ -76,7 +82,7 @@ export class Outboxes {
     this.#arm(agent, held);
   }
 
-  /** Routine: sealed and sent within one interval; a condition that changes again until then is told once. */
+  /** Routine: sealed and sent within one interval, or when what was sent is acknowledged; a condition that changes again until then is told once. */
   note(agent: number, events: readonly Event[]): void {
     const held = this.#of(agent);
     for (const event of events) {
@@ -101,8 +107,11 @@ export class Outboxes {
     if (held === undefined) return;
     const { columns, nowMs } = this.#parts;
     const now = nowMs() + 1;
+    if (held.sealAtMs <= now && !held.isSealHeld && held.published > 0 && columns.isConnected[agent] === 1) {
+      held.isSealHeld = true;
+      held.sealAtMs = now + HELD_AT_MOST_MS;
+    }
     if (held.sealAtMs <= now) {
-      held.sealAtMs = Infinity;
       this.#seal(agent, held);
       this.#publish(agent, held);
     }
@@ -142,7 +151,10 @@ export class Outboxes {
     held.batches.splice(0, seq - acked);
     held.published = Math.max(0, held.published - (seq - acked));
     columns.slowdown[agent] = Math.max(0, columns.slowdown[agent]! - 1);
+    columns.lastAckMs[agent] = Math.min(MAX_ACK_MS, nowMs() - Math.min(nowMs(), held.awaitedSinceMs));
+    held.awaitedSinceMs = Infinity;
     held.resendAtMs = Infinity;
+    if (held.published === 0 && held.isSealHeld) this.#seal(agent, held);
     this.#publish(agent, held);
     if (held.batches.length === 0 && held.pending.length === 0) {
       this.#held.delete(agent);
@@ -175,7 +187,8 @@ export class Outboxes {
     let held = this.#held.get(agent);
     if (held === undefined) {
       const none = Infinity;
-      held = { pending: [], batches: [], published: 0, sealAtMs: none, resendAtMs: none, isResendLate: false, lowerSinceMs: none };
+      const times = { sealAtMs: none, resendAtMs: none, awaitedSinceMs: none, lowerSinceMs: none };
+      held = { pending: [], batches: [], published: 0, isSealHeld: false, isResendLate: false, ...times };
       this.#held.set(agent, held);
     }
     return held;
@@ -196,12 +209,15 @@ export class Outboxes {
       counts.reportsSealed += 1;
     }
     held.sealAtMs = Infinity;
+    held.isSealHeld = false;
   }
 
   #publish(agent: number, held: Held): void {
     const { columns, bus, counts } = this.#parts;
+    if (held.batches.length > 0) held.awaitedSinceMs = Math.min(held.awaitedSinceMs, this.#parts.nowMs());
     if (held.batches.length > 0 && held.resendAtMs === Infinity) {
-      this.#resendIn(held, Math.min(MAX_RESEND_MS, Math.max(MIN_RESEND_MS, 3 * this.#intervalMs(agent))), true);
+      const longMs = Math.max(MIN_RESEND_MS, 3 * this.#intervalMs(agent), RESEND_AFTER_ACKS * columns.lastAckMs[agent]!);
+      this.#resendIn(held, Math.min(MAX_RESEND_MS, longMs), true);
     }
     if (columns.isConnected[agent] === 0 || columns.isSilent[agent] === 1) return;
     const end = Math.min(held.batches.length, WINDOW_BATCHES);
