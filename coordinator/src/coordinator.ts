@@ -137,7 +137,7 @@ class CoordinatorCore implements Coordinator {
     const { store, bus, clock, random, log } = parts;
     this.#higherPairs = new HigherPairs(clock);
     const catalog = new Catalog(store);
-    const fleet = new FleetState();
+    const fleet = new FleetState(catalog.numbers);
     const knownNode = (nodeId: string): boolean =>
       catalog.nodeRecords.has(nodeId) && catalog.nodeRecords.field(nodeId, "revokedAtMs") === undefined;
     const desired = (nodeId: string): DesiredNode | undefined => catalog.desired.get(nodeId)?.value;
@@ -148,6 +148,7 @@ class CoordinatorCore implements Coordinator {
       random,
       log: log.child({ component: "sessions" }),
       bus,
+      numbers: catalog.numbers,
       desired,
       takenOf: (nodeId, outboxEpoch) => fleet.takenOf(nodeId, outboxEpoch),
       budgetOf: (nodeId) => this.#observer.budgetOf(shardOf(nodeId)),

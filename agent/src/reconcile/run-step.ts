@@ -163,8 +163,8 @@ async function settledWithin<T>(
   signal.addEventListener("abort", onAbort, { once: true });
   const onOverdue = (): void => deadline.abort(overdue?.reason);
   overdue?.addEventListener("abort", onOverdue, { once: true });
-  const late = new DeadlineExceeded(`step ${order.id} took longer than ${order.deadlineMs} ms`);
-  const cancel = clock.setTimer(order.deadlineMs, () => deadline.abort(late));
+  const late = (): void => deadline.abort(new DeadlineExceeded(`step ${order.id} took longer than ${order.deadlineMs} ms`));
+  const cancel = clock.setTimer(order.deadlineMs, late);
   const hung = new Promise<never>((_resolve, reject) => {
     deadline.signal.addEventListener("abort", () => {
       sleep(clock, ABORT_GRACE_MS, over.signal).then(
@@ -180,7 +180,8 @@ async function settledWithin<T>(
     if (deadline.signal.aborted && !isFatal(error)) throw deadline.signal.reason;
     throw error;
   } finally {
-    over.abort();
+    // With a reason of ours: an error that nobody reads would be made else, with its stack.
+    over.abort(order.id);
     cancel();
     cancelFinish();
     signal.removeEventListener("abort", onAbort);

@@ -21,6 +21,7 @@ import type { Clusters } from "../cluster/clusters.ts";
 import type { DesiredNode } from "../records.ts";
 import { Refused, refuse } from "../refusal.ts";
 import { OUTBOX_EPOCH_BYTES } from "../reportlog/report-count.ts";
+import { NodeMap, NodeNumbers } from "../resources/node-map.ts";
 import { Channel } from "./channel.ts";
 import { isRequestId, JoinRequests } from "./join-requests.ts";
 import { isOlder } from "./planned-steps.ts";
@@ -40,6 +41,8 @@ export interface SessionsParts {
   readonly random: Random;
   readonly log: Log;
   readonly bus: Bus;
+  /** Shared with others that hold something for each node. */
+  readonly numbers?: NodeNumbers;
   readonly desired: (nodeId: string) => DesiredNode | undefined;
   /** How far the node's outbox was taken; epoch in hex. */
   readonly takenOf: (nodeId: string, outboxEpoch: string) => number;
@@ -73,7 +76,7 @@ export interface NodeProgress {
 export class Sessions {
   readonly #parts: SessionsParts;
   readonly #live = new Map<string, Session>();
-  readonly #stepKinds = new Map<string, readonly string[]>();
+  readonly #stepKinds: NodeMap<readonly string[]>;
   readonly #kinds = new Map<string, readonly string[]>();
   readonly #clones = new Map<string, { readonly message: string; readonly atMs: number }>();
   readonly #watchers = new Set<Channel<NodeProgress>>();
@@ -83,7 +86,8 @@ export class Sessions {
 
   constructor(parts: SessionsParts) {
     this.#parts = parts;
-    const { clock, log, joinCredential } = parts;
+    const { clock, log, joinCredential, numbers = new NodeNumbers() } = parts;
+    this.#stepKinds = new NodeMap(numbers);
     this.#joinRequests = new JoinRequests({ clock, log, mint: joinCredential });
   }
 

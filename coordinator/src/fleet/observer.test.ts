@@ -137,13 +137,13 @@ describe("the observer", () => {
     expect(budgets).toEqual(["2000 10000"]);
     reportLagMs = 6_000;
     await clock.advance(25_000);
-    expect(budgets).toEqual(["2000 10000", "5000 10000"]);
-    reportLagMs = 3_000;
+    expect(budgets).toEqual(["2000 10000", "7000 10000"]);
+    reportLagMs = 1_000;
     await clock.advance(60_000);
     expect(budgets.length).toBe(2);
     reportLagMs = 0;
-    await clock.advance(300_000);
-    expect(budgets.slice(2)).toEqual(["3750 10000", "2813 10000", "2110 10000", "2000 10000"]);
+    await clock.advance(360_000);
+    expect(budgets.slice(2)).toEqual(["5250 10000", "3938 10000", "2954 10000", "2216 10000", "2000 10000"]);
   });
 
   describe("of a rack", () => {

@@ -5,18 +5,18 @@ describe("how often nodes may report", () => {
   it("gains what the lag is to lose, at least a quarter, and is two minutes at most", () => {
     const demand = new ReportDemand();
     expect(demand.intervalMs).toBe(2_000);
-    expect([demand.look(14_000), demand.intervalMs]).toEqual([true, 13_000]);
-    expect([demand.look(5_100), demand.intervalMs]).toEqual([true, 16_250]);
+    expect([demand.look(14_000), demand.intervalMs]).toEqual([true, 15_000]);
+    expect([demand.look(2_100), demand.intervalMs]).toEqual([true, 18_750]);
     demand.look(600_000);
     expect([demand.look(600_000), demand.intervalMs]).toEqual([false, 120_000]);
   });
 
   it("stays between the two bounds, and shrinks to two seconds when nothing waits", () => {
     const demand = new ReportDemand();
-    demand.look(5_100);
-    expect([demand.look(3_000), demand.look(1_000), demand.intervalMs]).toEqual([false, false, 4_100]);
+    demand.look(3_100);
+    expect([demand.look(2_000), demand.look(500), demand.intervalMs]).toEqual([false, false, 4_100]);
     expect([demand.look(0), demand.intervalMs]).toEqual([true, 3_075]);
-    expect([demand.look(900), demand.look(0), demand.look(0), demand.intervalMs]).toEqual([true, true, false, 2_000]);
+    expect([demand.look(400), demand.look(0), demand.look(0), demand.intervalMs]).toEqual([true, true, false, 2_000]);
   });
 
   it("comes to rest with something waiting when there is several times too much to tell", () => {
@@ -27,6 +27,6 @@ describe("how often nodes may report", () => {
       demand.look(lagMs);
       return lagMs;
     });
-    expect(lags.slice(1)).toEqual(lags.slice(1).map(() => 3_000));
+    expect(lags.slice(1)).toEqual(lags.slice(1).map(() => 1_000));
   });
 });

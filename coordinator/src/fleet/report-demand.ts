@@ -3,10 +3,10 @@
 const LEAST_MS = 2_000;
 const MOST_MS = 120_000;
 /** Above this nodes report less often; below the second one more often again. Between them it stays, so that it does not swing. */
-const BEHIND_MS = 5_000;
-const CAUGHT_UP_MS = 1_000;
+const BEHIND_MS = 2_000;
+const CAUGHT_UP_MS = 500;
 /** Something is to wait always, or the coordinator would be idle now and then while there is too much to tell. */
-const WANTED_LAG_MS = 3_000;
+const WANTED_LAG_MS = 1_000;
 const LONGER_AT_LEAST = 1.25;
 const SHORTER = 0.75;
 

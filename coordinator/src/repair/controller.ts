@@ -49,7 +49,7 @@ export class RepairController {
 
   constructor(parts: RepairControllerParts) {
     this.#parts = parts;
-    this.#verdicts = new VerdictHistory(parts.fleet, parts.clock);
+    this.#verdicts = new VerdictHistory(parts.fleet, parts.catalog.numbers, parts.clock);
     this.#writing = new RepairWriting(parts, (operations) => this.#commit(operations));
     this.#errands = new RepairErrands(parts, this.#writing, () => this.look());
   }

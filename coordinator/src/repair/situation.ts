@@ -51,9 +51,15 @@ export function repairsInput(parts: SituationParts): RepairsInput {
     repairs,
     sets,
     nodes: [...listed.values()].map((member) => repairNode(parts, member, planes, sets)),
-    fleetSize: [...catalog.nodeRecords.values()].filter(({ value }) => value.revokedAtMs === undefined).length,
+    fleetSize: fleetSizeIn(catalog),
     controlPlanes: planes.byScope,
   };
+}
+
+function fleetSizeIn({ nodeRecords }: Catalog): number {
+  let size = 0;
+  for (const nodeId of nodeRecords.keys()) if (nodeRecords.field(nodeId, "revokedAtMs") === undefined) size += 1;
+  return size;
 }
 
 /** Nodes that a Repair, or the record of one, is about. */

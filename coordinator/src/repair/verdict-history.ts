@@ -4,16 +4,24 @@
  */
 import type { Clock } from "@drover/lifecycle";
 import type { FleetView } from "../fleet/fleet.ts";
+import { NodeMap, type NodeNumbers } from "../resources/node-map.ts";
+
+interface Seen {
+  readonly verdict: string;
+  readonly sinceMs: number;
+}
 
 export class VerdictHistory {
   readonly #fleet: FleetView;
   readonly #clock: Clock;
-  readonly #seen = new Map<string, { readonly verdict: string; readonly sinceMs: number }>();
+  readonly #seen: NodeMap<Seen>;
+  #last: Seen = { verdict: "", sinceMs: 0 };
   #unhealthy = 0;
 
-  constructor(fleet: FleetView, clock: Clock) {
+  constructor(fleet: FleetView, numbers: NodeNumbers, clock: Clock) {
     this.#fleet = fleet;
     this.#clock = clock;
+    this.#seen = new NodeMap(numbers);
   }
 
   /** Nodes that are unhealthy now. */
@@ -43,6 +51,13 @@ export class VerdictHistory {
     if (seen?.verdict === "unhealthy") this.#unhealthy -= 1;
     if (verdict === "unhealthy") this.#unhealthy += 1;
     if (verdict === undefined) this.#seen.delete(nodeId);
-    else this.#seen.set(nodeId, { verdict, sinceMs: this.#clock.now() });
+    else this.#seen.set(nodeId, this.#now(verdict));
+  }
+
+  /** At the start, and when a rack falls silent, it is the same for many. */
+  #now(verdict: string): Seen {
+    const sinceMs = this.#clock.now();
+    if (this.#last.verdict !== verdict || this.#last.sinceMs !== sinceMs) this.#last = { verdict, sinceMs };
+    return this.#last;
   }
 }

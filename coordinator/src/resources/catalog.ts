@@ -31,6 +31,7 @@ import { keys } from "../store/keys.ts";
 import type { Store, StoreEntry } from "../store/store.ts";
 import { readJson } from "../store/values.ts";
 import { type EachNode, LeanMap, type Stored } from "./lean-map.ts";
+import { NodeNumbers } from "./node-map.ts";
 
 export type { EachNode, Stored } from "./lean-map.ts";
 
@@ -79,20 +80,17 @@ const PAGE = 2_000;
 type OneForEachNode = EachNode<object> & Pick<LeanMap<object>, "forgetUnused" | "revisionOf" | "take" | "delete">;
 
 /** Of what there is one for each node, what is asked for in every look at the fleet is held in columns. */
-function lean(): ReadonlyMap<string, OneForEachNode> {
+function lean(numbers: NodeNumbers): ReadonlyMap<string, OneForEachNode> {
   // Ids and names stand in memory once.
-  const records = new LeanMap<NodeRecord>({
-    nodeId: "name",
-    name: (name) => nodes.sameName(name),
-    revokedAtMs: "number",
-    rejoin: "number",
-  });
-  const sameId = (nodeId: string): string => records.sameName(nodeId);
   const nodes = new LeanMap<Node>({
     apiVersion: "word",
     kind: "word",
-    metadata: { name: "name", uid: sameId, labels: "word", generation: "number", creationTimestamp: "time" },
+    metadata: { name: "name", uid: (id) => numbers.same(id), labels: "word", generation: "number", creationTimestamp: "time" },
   });
+  const records = new LeanMap<NodeRecord>(
+    { nodeId: "name", name: (name) => nodes.sameName(name), revokedAtMs: "number", rejoin: "number" },
+    numbers,
+  );
   const desired = new LeanMap<DesiredNode>(
     {
       nodeId: "name",
@@ -106,7 +104,7 @@ function lean(): ReadonlyMap<string, OneForEachNode> {
       enforcedAtMs: "number",
       interruptions: "number",
     },
-    sameId,
+    numbers,
   );
   return new Map<string, OneForEachNode>([
     [keys.nodes, records],
@@ -120,7 +118,9 @@ function lean(): ReadonlyMap<string, OneForEachNode> {
 export class Catalog {
   readonly #store: Store;
   readonly #maps = new Map<string, Map<string, Stored<unknown>>>();
-  readonly #lean = lean();
+  /** For others that hold something for each node. */
+  readonly numbers = new NodeNumbers();
+  readonly #lean = lean(this.numbers);
   readonly #listeners = new Set<(changes: readonly CatalogChange[]) => void>();
   readonly #waiters = new Set<{ readonly revision: number; readonly resolve: () => void }>();
   #history: CatalogChange[] = [];

@@ -6,6 +6,7 @@
 import { type PackedValue, PackedValues } from "../packed/packed-values.ts";
 import type { StoreEntry } from "../store/store.ts";
 import { type ColumnKinds, Columns, type Fields } from "./lean-columns.ts";
+import { NodeMap, type NodeNumbers, ownText } from "./node-map.ts";
 
 export interface Stored<T> {
   readonly value: T;
@@ -74,7 +75,7 @@ const ODD: readonly string[] = [];
 
 export class LeanMap<T extends object> implements EachNode<T> {
   readonly #columns: Columns;
-  readonly #slots = new Map<string, number>();
+  readonly #slots: Map<string, number> | NodeMap<number>;
   readonly #names: string[] = [];
   readonly #packed = new PackedValues();
   readonly #free: number[] = [];
@@ -88,10 +89,11 @@ export class LeanMap<T extends object> implements EachNode<T> {
 
   readonly #same: (name: string) => string;
 
-  /** @param held by field; all others are packed; @param same an equal name that is in memory already, or the name itself */
-  constructor(held: ColumnKinds, same: (name: string) => string = (name) => name) {
+  /** @param held by field; all others are packed; @param numbers of node ids; left out: names are others */
+  constructor(held: ColumnKinds, numbers?: NodeNumbers) {
     this.#columns = new Columns(held);
-    this.#same = same;
+    this.#slots = numbers === undefined ? new Map() : new NodeMap(numbers);
+    this.#same = numbers === undefined ? ownText : (name) => numbers.id(numbers.of(name));
   }
 
   /** The name as it is held here, or as it was given. */
@@ -145,7 +147,7 @@ export class LeanMap<T extends object> implements EachNode<T> {
     let slot = this.#slots.get(name);
     if (slot === undefined) {
       slot = this.#free.pop() ?? this.#names.length;
-      const own = this.#same(ownText(name));
+      const own = this.#same(name);
       this.#names[slot] = own;
       this.#slots.set(own, slot);
       this.#reserve(slot);
@@ -247,9 +249,4 @@ export class LeanMap<T extends object> implements EachNode<T> {
 
 function fieldsOf({ buffer, byteOffset, byteLength }: Uint8Array): Fields {
   return JSON.parse(Buffer.from(buffer, byteOffset, byteLength).toString("utf8")) as Fields;
-}
-
-/** A text cut out of a longer one keeps that in memory. */
-function ownText(text: string): string {
-  return Buffer.from(text, "utf8").toString("utf8");
 }

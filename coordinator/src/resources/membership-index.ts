@@ -3,6 +3,7 @@ import type { Labels } from "@drover/api";
 import type { FleetView } from "../fleet/fleet.ts";
 import { keys } from "../store/keys.ts";
 import type { Catalog } from "./catalog.ts";
+import { NodeMap } from "./node-map.ts";
 import { asksForFacts, type Candidate, type Membership, membership, withFacts } from "./membership.ts";
 
 /** What is known of a node that decides on its membership. Labels that its facts give are worked out when somebody asks for them. */
@@ -32,7 +33,7 @@ const READ_PER_TURN = 2_000;
 export class MembershipIndex {
   readonly #catalog: Catalog;
   readonly #fleet: FleetView;
-  readonly #known = new Map<string, Held>();
+  readonly #known: NodeMap<Held>;
   #current: Membership | undefined;
   /** Whether some set's selector asks for labels that facts give. */
   #isOfFacts = false;
@@ -40,6 +41,7 @@ export class MembershipIndex {
   constructor(catalog: Catalog, fleet: FleetView) {
     this.#catalog = catalog;
     this.#fleet = fleet;
+    this.#known = new NodeMap(catalog.numbers);
     catalog.onChange((changes) => {
       const isOurs = ({ key }: { readonly key: string }): boolean =>
         key.startsWith(keys.objectsOf("NodeSet")) ||
@@ -71,7 +73,7 @@ export class MembershipIndex {
   #made(): Membership {
     const sets = [...this.#catalog.objects("NodeSet").values()].map(({ value }) => value);
     this.#isOfFacts = sets.some(({ spec }) => asksForFacts(spec.selector));
-    return membership(sets, this.#members());
+    return membership(sets, this.#members(), this.#catalog.numbers);
   }
 
   /** A renewed certificate, or facts that give the same labels, move nobody. */

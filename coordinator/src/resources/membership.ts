@@ -1,6 +1,7 @@
 /** Which NodeSet a node belongs to. A node that several sets select stays with the oldest of them; the others show the conflict. Pure. */
 import { FACT_LABEL_PREFIX, factLabels, type Labels, matchesSelector, type Node, type NodeSet, type Selector } from "@drover/api";
 import type { Facts } from "@drover/proto";
+import { NodeMap, NodeNumbers } from "./node-map.ts";
 
 export interface Member {
   readonly nodeId: string;
@@ -20,17 +21,18 @@ export interface Contest {
 }
 
 export interface Membership {
-  readonly setOf: ReadonlyMap<string, NodeSet>;
+  readonly setOf: Pick<ReadonlyMap<string, NodeSet>, "get">;
   /** By set name, ordered by node name; every set has an entry. */
   readonly membersOf: ReadonlyMap<string, readonly Member[]>;
   /** By set name: nodes it selects and does not have. */
   readonly contestsOf: ReadonlyMap<string, readonly Contest[]>;
 }
 
-export function membership(sets: Iterable<NodeSet>, members: Iterable<Candidate>): Membership {
+/** @param numbers of the members' ids; left out: its own */
+export function membership(sets: Iterable<NodeSet>, members: Iterable<Candidate>, numbers = new NodeNumbers()): Membership {
   const ordered = [...sets].sort(byAge);
   const ofFacts = new Set(ordered.filter(({ spec }) => asksForFacts(spec.selector)));
-  const setOf = new Map<string, NodeSet>();
+  const setOf = new NodeMap<NodeSet>(numbers);
   const membersOf = new Map<string, Member[]>(ordered.map((set) => [set.metadata.name, []]));
   const contestsOf = new Map<string, Contest[]>(ordered.map((set) => [set.metadata.name, []]));
   for (const member of [...members].sort((a, b) => compareNames(a.name, b.name))) {

@@ -75,7 +75,35 @@ export function resolveProfile(profileName: string, content: Content, membership
   return resolved(profile, locks, membership);
 }
 
+interface Resolved {
+  readonly locks: readonly ImageLock[];
+  readonly membership: Membership | undefined;
+  readonly resolution: Resolution;
+}
+
+/** Every look at a set asks for the same; what is in the catalog is never changed, but replaced. The oldest goes first. */
+const lately = new WeakMap<NodeProfile, Resolved[]>();
+const KEPT_FOR_A_PROFILE = 16;
+
 function resolved(profile: NodeProfile, locks: readonly ImageLock[], membership: Membership | undefined): Resolution {
+  const kept = lately.get(profile) ?? [];
+  lately.set(profile, kept);
+  const known = kept.find((one) => isSameMembership(one.membership, membership) && isSame(one.locks, locks));
+  if (known !== undefined) return known.resolution;
+  const resolution = resolvedAnew(profile, locks, membership);
+  if (kept.push({ locks, membership, resolution }) > KEPT_FOR_A_PROFILE) kept.shift();
+  return resolution;
+}
+
+function isSameMembership(one: Membership | undefined, other: Membership | undefined): boolean {
+  return one?.cluster === other?.cluster && one?.nodeSet === other?.nodeSet;
+}
+
+function isSame(one: readonly ImageLock[], other: readonly ImageLock[]): boolean {
+  return one.length === other.length && one.every((lock, index) => lock === other[index]);
+}
+
+function resolvedAnew(profile: NodeProfile, locks: readonly ImageLock[], membership: Membership | undefined): Resolution {
   const compiled = compile(profile, locks, undefined, membership);
   if (!compiled.ok) return { ok: false, message: compiled.problems.map(formatProblem).join("; ") };
   return { ok: true, profile, locks, membership, revision: compiled.revision };
