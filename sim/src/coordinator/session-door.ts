@@ -13,12 +13,13 @@ export async function runSessionDoor(path: string, coordinator: Pick<Coordinator
   const server = createServer((socket) => {
     sockets.add(socket);
     socket.on("error", () => undefined);
-    const ended = new AbortController();
+    // A signal for each session, as real ones have: of one that thousands listen to, each further listener is compared with all of them.
+    const open = new Set<AbortController>();
     socket.once("close", () => {
       sockets.delete(socket);
-      ended.abort(new Error("the simulation has gone"));
+      for (const session of open) session.abort(new Error("the simulation has gone"));
     });
-    serveSocket(socket, coordinator, ended.signal);
+    serveSocket(socket, coordinator, open);
   });
   // A coordinator that was killed has left it.
   rmSync(path, { force: true });
@@ -31,7 +32,7 @@ export async function runSessionDoor(path: string, coordinator: Pick<Coordinator
   await new Promise<void>((resolve) => server.close(() => resolve()));
 }
 
-function serveSocket(socket: Socket, coordinator: Pick<Coordinator, "converse">, signal: AbortSignal): void {
+function serveSocket(socket: Socket, coordinator: Pick<Coordinator, "converse">, open: Set<AbortController>): void {
   const reader = new FrameReader();
   const inboxes = new Map<number, Inbox>();
   socket.on("data", (chunk) => {
@@ -47,13 +48,16 @@ function serveSocket(socket: Socket, coordinator: Pick<Coordinator, "converse">,
 
   async function converse(session: number, nodeId: string, inbox: Inbox): Promise<void> {
     let why = "";
+    const ended = new AbortController();
+    open.add(ended);
     try {
-      for await (const message of coordinator.converse(nodeId, inbox, signal)) {
+      for await (const message of coordinator.converse(nodeId, inbox, ended.signal)) {
         socket.write(encodeFrame(session, frameKinds.message, ConverseResponse.encode(message).finish()));
       }
     } catch (error) {
       why = (error as Error).message;
     }
+    open.delete(ended);
     inboxes.delete(session);
     if (!socket.destroyed) socket.write(encodeFrame(session, frameKinds.end, why === "" ? EMPTY : Buffer.from(why)));
   }

@@ -1,6 +1,7 @@
 /** The socket tier: processes of at most some thousand agents each, because a process has at most 20,000 descriptors, and steering them all at once. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { dataFiles } from "@drover/coordinator/real";
@@ -13,11 +14,14 @@ import type { FromWorker, ToWorker, WorkerArguments } from "./worker-messages.ts
 
 const main = fileURLToPath(new URL("worker-main.ts", import.meta.url));
 /** A session takes a descriptor besides the agent's own. */
-const AGENTS_PER_PROCESS = 5_000;
+const MOST_PER_PROCESS = 5_000;
+/** Fewer are not worth one: opening sessions costs an agent more than the coordinator, and they all come at once in a rollout. */
+const LEAST_PER_PROCESS = 1_000;
 
 export function openSocketFleet(options: FleetOptions, coordinator: CoordinatorProcess, directory: string): FleetControl {
   const { foundPlan, ...fleet } = options;
-  const processes = Math.ceil(options.agents / AGENTS_PER_PROCESS);
+  const worthwhile = Math.min(availableParallelism(), Math.ceil(options.agents / LEAST_PER_PROCESS));
+  const processes = Math.max(worthwhile, Math.ceil(options.agents / MOST_PER_PROCESS));
   const workers = Array.from({ length: processes }, (_, at) => {
     const first = Math.floor((at * options.agents) / processes);
     const agents = Math.floor(((at + 1) * options.agents) / processes) - first;

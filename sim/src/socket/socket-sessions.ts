@@ -1,4 +1,4 @@
-/** Sessions of real sockets: the agent's own gRPC client on mTLS, with a certificate that is made when the agent is woken for the first time. */
+/** Sessions of real sockets: the agent's own gRPC client on mTLS, with a certificate that each agent has from the start, as real ones have theirs. */
 import { generateKeyPairSync } from "node:crypto";
 import { GrpcSessions } from "@drover/agent";
 import type { Authority } from "@drover/coordinator/real";
@@ -50,6 +50,15 @@ export class SocketSessions implements FleetSessions {
       end: () => close(),
       abandon: () => ended.abort(new Error("the machine died")),
     };
+  }
+
+  /** @param agents 0 to agents - 1 get their certificates, one after the other */
+  async enrolAll(agents: number): Promise<void> {
+    for (let agent = 0; agent < agents && !this.#ended.signal.aborted; agent += 1) {
+      await this.#sessionsOf(agent);
+      // Beats go on meanwhile.
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
   }
 
   close(): void {

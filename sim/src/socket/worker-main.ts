@@ -54,14 +54,16 @@ async function run({
     else if (message.type === "changes") fleet.setChangesPerMinute(message.share);
     else tell({ type: "ledger", entries: [...fleet.outboxes.ledger()] });
   });
+  let isEnrolled = false;
   fleet.start();
   bus.connectAll();
+  void sessions.enrolAll(options.agents).then(() => (isEnrolled = true));
   const status = (): void =>
     tell({
       type: "status",
       status: {
         counts: fleet.counts,
-        unheard: fleet.unheardCount,
+        unheard: Math.max(fleet.unheardCount, isEnrolled ? 0 : 1),
         heartbeatIntervalMs: fleet.heartbeatIntervalMs,
         worstLateMs: fleet.takeWorstLateMs(),
       },
