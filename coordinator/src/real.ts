@@ -12,5 +12,6 @@ export { type Authority, openAuthority } from "./identity/authority.ts";
 export { makeOperator } from "./local-commands.ts";
 export { countReports } from "./reportlog/report-count.ts";
 export { openSqliteReportLog } from "./reportlog/sqlite-report-log.ts";
+export { NodeMap } from "./resources/node-map.ts";
 export { seedFleet, type SeedFleet, type SeedNode } from "./seed-fleet.ts";
 export { serve } from "./serve.ts";

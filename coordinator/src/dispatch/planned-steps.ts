@@ -1,6 +1,7 @@
 /** What is asked of decided plans at each look, read once per decision; one object for plans that say the same. */
 import type { KubeadmSpec, StepKind } from "@drover/proto";
 import type { DesiredNode } from "../records.ts";
+import { FadingMap } from "../resources/fading-map.ts";
 import { type ToldPlan, toldPlan } from "./told-plan.ts";
 
 export interface PlannedStep {
@@ -20,7 +21,7 @@ export interface Planned {
   readonly join: PlannedJoin | undefined;
 }
 
-const cache = new WeakMap<DesiredNode, Planned>();
+const cache = new FadingMap<DesiredNode, Planned>();
 const ofTold = new WeakMap<ToldPlan, Planned>();
 
 export function plannedSteps(desired: DesiredNode): readonly PlannedStep[] {

@@ -105,6 +105,7 @@ function lean(numbers: NodeNumbers): ReadonlyMap<string, OneForEachNode> {
       interruptions: "number",
     },
     numbers,
+    "plan",
   );
   return new Map<string, OneForEachNode>([
     [keys.nodes, records],

@@ -18,9 +18,12 @@ interface Column {
 
 const shared = new Map<string, unknown>();
 const MAX_SHARED = 10_000;
+/** Of one column: of more it is not worth having numbers. */
+const MAX_WORDS = 5_000;
 
 /** One and the same for all that are equal. */
 function share(value: unknown): unknown {
+  if (value === undefined) return undefined;
   const text = typeof value === "string" ? value : JSON.stringify(value);
   const known = shared.get(text);
   if (known !== undefined && typeof known === typeof value) return known;
@@ -84,6 +87,52 @@ class ReferenceColumn implements Column {
 
   get(slot: number): unknown {
     return this.#values[slot];
+  }
+}
+
+/** As long as there are few words: each slot has the number of its own. */
+class WordColumn implements Column {
+  /** The first is what is not there. */
+  readonly #words: unknown[] = [undefined];
+  readonly #numbers = new Map<unknown, number>([[undefined, 0]]);
+  #at = new Uint16Array(0);
+  /** Where there are too many. */
+  #references: ReferenceColumn | undefined;
+
+  set(slot: number, value: unknown): boolean {
+    if (this.#references !== undefined) return this.#references.set(slot, value);
+    const word = share(value);
+    let number = this.#numbers.get(word);
+    if (number === undefined) {
+      if (this.#words.length >= MAX_WORDS) {
+        this.#references = this.#asReferences();
+        return this.#references.set(slot, value);
+      }
+      number = this.#words.push(word) - 1;
+      this.#numbers.set(word, number);
+    }
+    if (slot >= this.#at.length && number === 0) return true;
+    if (slot >= this.#at.length) {
+      const larger = new Uint16Array(Math.max(64, Math.ceil((slot + 1) * 1.25)));
+      larger.set(this.#at);
+      this.#at = larger;
+    }
+    this.#at[slot] = number;
+    return true;
+  }
+
+  get(slot: number): unknown {
+    if (this.#references !== undefined) return this.#references.get(slot);
+    return this.#words[this.#at[slot] ?? 0];
+  }
+
+  #asReferences(): ReferenceColumn {
+    const references = new ReferenceColumn(share);
+    for (const [slot, number] of this.#at.entries()) references.set(slot, this.#words[number]);
+    this.#words.length = 0;
+    this.#numbers.clear();
+    this.#at = new Uint16Array(0);
+    return references;
   }
 }
 
@@ -160,6 +209,6 @@ function columnOf(kind: ColumnKinds[string]): Column {
     case "time":
       return new TimeColumn();
     case "word":
-      return new ReferenceColumn(share);
+      return new WordColumn();
   }
 }

@@ -62,6 +62,26 @@ describe("values of a lean map", () => {
     expect(map.look("none")).toBeUndefined();
   });
 
+  it("have a field of base64, or one that only looks like it, as it was given", () => {
+    const map = new LeanMap<{ readonly id: string; readonly plan?: unknown; readonly more?: number }>({ id: "name" }, undefined, "plan");
+    const plans = ["aGVsbG8=", "", "aGVsbG8", "no base64!", 7, { a: 1 }, null];
+    const values = [...plans.map((plan, index) => ({ id: `n${index}`, plan })), { id: "none" }, { id: "both", plan: "aGVsbG8=", more: 1 }];
+    for (const value of values) map.take(value.id, { key: value.id, value: Buffer.from(JSON.stringify(value)), revision: 1 });
+    const before = map.look("n0")!;
+    expect([...map.values()].map(({ value }) => ({ ...value }))).toStrictEqual(values);
+    expect(values.map(({ id }) => map.field(id, "plan"))).toStrictEqual(values.map((value) => (value as { plan?: unknown }).plan));
+    map.take("n0", { key: "n0", value: Buffer.from(JSON.stringify({ id: "n0", plan: "d29ybGQ=" })), revision: 2 });
+    expect([before.plan, map.look("n0")!.plan]).toEqual(["aGVsbG8=", "d29ybGQ="]);
+  });
+
+  it("may all have another word", () => {
+    const map = new LeanMap<{ readonly id: string; readonly word: string }>({ id: "name", word: "word" });
+    const values = Array.from({ length: 12_000 }, (_, index) => ({ id: `n${index}`, word: `word ${index}` }));
+    for (const value of values) map.take(value.id, { key: value.id, value: Buffer.from(JSON.stringify(value)), revision: 1 });
+    for (const value of values) expect(map.field(value.id, "word")).toBe(value.word);
+    expect(values.map(({ id }) => map.look(id))).toStrictEqual(values);
+  });
+
   it("are right also when they are not what their columns are for", () => {
     const kinds = { id: "name", at: "time", size: "number", of: { name: "name", made: "time", like: "word" } } as const;
     const values = [

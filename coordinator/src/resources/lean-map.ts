@@ -34,16 +34,19 @@ class Given {
 class Rest extends Given {
   #source: PackedValue | Fields;
   #isRead = false;
+  readonly #bytesOf: string | undefined;
 
-  constructor(object: object, source: PackedValue) {
+  constructor(object: object, source: PackedValue, bytesOf: string | undefined) {
     super(object);
     this.#source = source;
+    this.#bytesOf = bytesOf;
   }
 
   static field(object: object, name: string): unknown {
     const rest = object as Rest;
     if (!rest.#isRead) {
-      rest.#source = fieldsOf((rest.#source as PackedValue).read());
+      const bytes = (rest.#source as PackedValue).read();
+      rest.#source = rest.#bytesOf === undefined ? fieldsOf(bytes) : { [rest.#bytesOf]: base64Of(bytes) };
       rest.#isRead = true;
     }
     return (rest.#source as Fields)[name];
@@ -68,10 +71,21 @@ function accessorOf(name: string): PropertyDescriptor {
   return accessor;
 }
 
-/** Nobody has asked for it yet. */
+/** Names of fields in their order, and how those are packed that no column holds. */
+interface Shape {
+  readonly names: readonly string[];
+  /** There are some. */
+  readonly hasRest: boolean;
+  /** The only one of them, as the bytes of its base64; undefined: they are an object in JSON. */
+  readonly bytesOf: string | undefined;
+}
+
+/** Nobody has asked for it yet: all of it is packed. */
 const UNREAD = 0;
 /** Some held field is not of its column's kind: all of it is packed. */
-const ODD: readonly string[] = [];
+const ODD_NUMBER = 1;
+const ODD: Shape = { names: [], hasRest: true, bytesOf: undefined };
+const NO_BYTES = new Uint8Array(0);
 
 export class LeanMap<T extends object> implements EachNode<T> {
   readonly #columns: Columns;
@@ -79,8 +93,8 @@ export class LeanMap<T extends object> implements EachNode<T> {
   readonly #names: string[] = [];
   readonly #packed = new PackedValues();
   readonly #free: number[] = [];
-  /** Names of fields in their order, by their number in #shape. */
-  readonly #shapes: (readonly string[])[] = [[], ODD];
+  /** By their number in #shape. */
+  readonly #shapes: Shape[] = [ODD, ODD];
   readonly #shapeNumbers = new Map<string, number>();
   #shape = new Uint16Array(0);
   #revisions = new Float64Array(0);
@@ -88,9 +102,14 @@ export class LeanMap<T extends object> implements EachNode<T> {
   #before = new Map<number, T>();
 
   readonly #same: (name: string) => string;
+  readonly #bytes: string | undefined;
 
-  /** @param held by field; all others are packed; @param numbers of node ids; left out: names are others */
-  constructor(held: ColumnKinds, numbers?: NodeNumbers) {
+  /**
+   * @param held by field; all others are packed; @param numbers of node ids; left out: names are others
+   * @param bytes the field that is packed as the bytes that its base64 says, which are more alike; left out: there is none
+   */
+  constructor(held: ColumnKinds, numbers?: NodeNumbers, bytes?: string) {
+    this.#bytes = bytes;
     this.#columns = new Columns(held);
     this.#slots = numbers === undefined ? new Map() : new NodeMap(numbers);
     this.#same = numbers === undefined ? ownText : (name) => numbers.id(numbers.of(name));
@@ -128,7 +147,7 @@ export class LeanMap<T extends object> implements EachNode<T> {
     if (slot === undefined) return undefined;
     const shape = this.#shapeOf(slot);
     if (shape === ODD || !this.#columns.has(field)) return this.#value(slot)[field];
-    return (shape.includes(field) ? this.#columns.get(slot, field, this.#names[slot]!) : undefined) as T[K] | undefined;
+    return (shape.names.includes(field) ? this.#columns.get(slot, field, this.#names[slot]!) : undefined) as T[K] | undefined;
   }
 
   /** Of a value that nobody has asked for since the call before the last one, another object is made when it is asked for again. */
@@ -208,30 +227,34 @@ export class LeanMap<T extends object> implements EachNode<T> {
     if (shape === ODD) return fieldsOf(this.#packed.get(slot)) as T;
     const name = this.#names[slot]!;
     const value: Record<string, unknown> = {};
-    for (const field of shape) {
+    for (const field of shape.names) {
       if (this.#columns.has(field)) value[field] = this.#columns.get(slot, field, name);
       else Object.defineProperty(value, field, accessorOf(field));
     }
-    return new Rest(value, this.#packed.at(slot)) as object as T;
+    return (shape.hasRest ? new Rest(value, this.#packed.at(slot), shape.bytesOf) : value) as T;
   }
 
-  #shapeOf(slot: number): readonly string[] {
+  #shapeOf(slot: number): Shape {
     if (this.#shape[slot] === UNREAD) this.#shape[slot] = this.#hold(slot);
     return this.#shapes[this.#shape[slot]!]!;
   }
 
-  /** @returns the number of its shape */
+  /** What columns hold is not packed any more from then on. @returns the number of its shape */
   #hold(slot: number): number {
     const fields = fieldsOf(this.#packed.get(slot));
-    if (!this.#columns.set(slot, fields, this.#names[slot]!)) return 1;
+    if (!this.#columns.set(slot, fields, this.#names[slot]!)) return ODD_NUMBER;
     const names = Object.keys(fields);
-    const key = names.join("\n");
+    const rest = names.filter((name) => !this.#columns.has(name));
+    const bytes = rest.length === 1 && rest[0] === this.#bytes ? bytesOf(fields[rest[0]!]) : undefined;
+    const key = `${bytes === undefined ? "" : "bytes"}\n${names.join("\n")}`;
     let number = this.#shapeNumbers.get(key);
     if (number === undefined) {
-      number = this.#shapes.push(names) - 1;
+      number = this.#shapes.push({ names, hasRest: rest.length > 0, bytesOf: bytes && rest[0] }) - 1;
       if (number > 0xffff) throw new RangeError("values of more than 65,000 kinds");
       this.#shapeNumbers.set(key, number);
     }
+    const text = (): Uint8Array => Buffer.from(JSON.stringify(Object.fromEntries(rest.map((name) => [name, fields[name]]))));
+    this.#packed.set(slot, rest.length === 0 ? NO_BYTES : (bytes ?? text()));
     return number;
   }
 
@@ -245,6 +268,17 @@ export class LeanMap<T extends object> implements EachNode<T> {
     shape.set(this.#shape);
     this.#shape = shape;
   }
+}
+
+function base64Of({ buffer, byteOffset, byteLength }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, byteLength).toString("base64");
+}
+
+/** undefined: it is not base64 as we write it. */
+function bytesOf(value: unknown): Uint8Array | undefined {
+  if (typeof value !== "string") return undefined;
+  const bytes = Buffer.from(value, "base64");
+  return bytes.toString("base64") === value ? bytes : undefined;
 }
 
 function fieldsOf({ buffer, byteOffset, byteLength }: Uint8Array): Fields {

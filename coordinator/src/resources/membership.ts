@@ -1,6 +1,7 @@
 /** Which NodeSet a node belongs to. A node that several sets select stays with the oldest of them; the others show the conflict. Pure. */
 import { FACT_LABEL_PREFIX, factLabels, type Labels, matchesSelector, type Node, type NodeSet, type Selector } from "@drover/api";
 import type { Facts } from "@drover/proto";
+import { FadingMap } from "./fading-map.ts";
 import { NodeMap, NodeNumbers } from "./node-map.ts";
 
 export interface Member {
@@ -64,7 +65,7 @@ export function withFacts(own: Labels, facts: Facts | undefined): Labels {
   return facts === undefined ? own : { ...cachedFactLabels(facts), ...own };
 }
 
-const labelsByFacts = new WeakMap<Facts, Labels>();
+const labelsByFacts = new FadingMap<Facts, Labels>();
 
 function cachedFactLabels(facts: Facts): Labels {
   let labels = labelsByFacts.get(facts);

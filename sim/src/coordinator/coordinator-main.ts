@@ -4,7 +4,7 @@
  */
 import "reflect-metadata";
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { type Coordinator, loadConfig, serve } from "@drover/coordinator/real";
+import { type Coordinator, loadConfig, NodeMap, serve } from "@drover/coordinator/real";
 import { type Component, type Log, stopSignal, systemClock } from "@drover/lifecycle";
 import { pino } from "pino";
 import type { CoordinatorArguments, FromCoordinator, ToCoordinator } from "./messages.ts";
@@ -42,11 +42,13 @@ const besides = (coordinator: Coordinator): readonly Component[] => {
   return [{ name: "session door", run: runDoor }];
 };
 
-const told = new Map<string, string>();
+/** Not a Map, as what it takes is counted as the coordinator's. */
+let told: NodeMap<string> | undefined;
 /** There are few: one text each, not one for each node. */
 const texts = new Map<string, string>();
 
-function tellVerdicts({ fleet }: Coordinator, nodeIds: readonly string[]): void {
+function tellVerdicts({ fleet, catalog }: Coordinator, nodeIds: readonly string[]): void {
+  told ??= new NodeMap(catalog.numbers);
   const changes: [string, string, string][] = [];
   for (const nodeId of nodeIds) {
     const health = fleet.node(nodeId)?.health;
