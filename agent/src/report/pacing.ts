@@ -48,7 +48,8 @@ export class Pacing {
   }
 
   get intervalMs(): number {
-    return Math.min(MAX_INTERVAL_MS, Math.max(BASE_INTERVAL_MS, this.#minIntervalMs) * 2 ** this.#slowdown);
+    // Not one times the other: what makes acks late is what the coordinator lengthens its interval for.
+    return Math.min(MAX_INTERVAL_MS, Math.max(BASE_INTERVAL_MS * 2 ** this.#slowdown, this.#minIntervalMs));
   }
 
   setMinInterval(ms: number): void {

@@ -41,9 +41,14 @@ export function fitting(events: readonly Event[], limits: BatchLimits): number {
   return count;
 }
 
-/** Bytes that an event takes in a batch, at most. */
+/** Asked when it comes, and when it is sealed. */
+const sizes = new WeakMap<Event, number>();
+
+/** Bytes that an event takes in a batch, at most. It does not change from then on. */
 export function sizeOf(event: Event): number {
-  return Event.encode(event).finish().length + 4;
+  let size = sizes.get(event);
+  if (size === undefined) sizes.set(event, (size = Event.encode(event).finish().length + 4));
+  return size;
 }
 
 /** The gap that dropping these events leaves, added to one that is there already. */

@@ -63,8 +63,8 @@ const BUDGET_LOOK_MS = 20_000;
 /** One that did not change is said again: each costs every node two packets. */
 const BUDGET_AGAIN_MS = 600_000;
 const BUDGET_SPREAD_MS = 30_000;
-/** Who is to report less often is told sooner. */
-const SLOWER_SPREAD_MS = 5_000;
+/** Where only reports are to come at another interval, from the next one on. */
+const REPORTS_SPREAD_MS = 5_000;
 /** A budget changes only when the wanted interval is this share away from the granted one. */
 const BUDGET_HYSTERESIS = 0.2;
 const MAX_BATCH_BYTES = 32 * 1024;
@@ -291,8 +291,7 @@ class FleetObserver implements Observer {
   async #grantBudgets(signal: AbortSignal): Promise<void> {
     const { bus, clock, fleet, log, reportLagMs = () => 0 } = this.#options;
     for (let toldAtMs = -Infinity; !signal.aborted; ) {
-      let isNews = clock.monotonicMs() - toldAtMs >= BUDGET_AGAIN_MS;
-      let spreadMs = BUDGET_SPREAD_MS;
+      let isDue = clock.monotonicMs() - toldAtMs >= BUDGET_AGAIN_MS;
       const wantedMs = heartbeatIntervalMs(fleet.size, this.#pace);
       if (Math.abs(wantedMs - this.#intervalMs) > BUDGET_HYSTERESIS * this.#intervalMs) {
         log.info({ intervalMs: wantedMs, nodes: fleet.size }, "heartbeat interval changes");
@@ -301,20 +300,18 @@ class FleetObserver implements Observer {
           untilMs: clock.monotonicMs() + BUDGET_AGAIN_MS + this.#intervalMs,
         };
         this.#intervalMs = wantedMs;
-        isNews = true;
+        isDue = true;
       }
       // Beats have a lane of their own: only when they are late, too, is everything too much.
       const lagMs = Math.max(reportLagMs(), this.state().consumerLagMs, this.#loopLagMs);
-      const reportsBeforeMs = this.#demand.intervalMs;
-      if (this.#demand.look(lagMs)) {
-        log.warn({ intervalMs: this.#demand.intervalMs, lagMs: Math.round(lagMs) }, "how often nodes may report changes");
-        isNews = true;
-        if (this.#demand.intervalMs > reportsBeforeMs) spreadMs = SLOWER_SPREAD_MS;
-      }
-      if (isNews) toldAtMs = clock.monotonicMs();
-      for (let shard = 0; isNews && shard < SHARD_COUNT && !signal.aborted; shard++) {
-        bus.grantBudget(shard, this.budgetOf(shard));
-        await sleep(clock, spreadMs / SHARD_COUNT, signal).catch(() => undefined);
+      const isForReports = this.#demand.look(lagMs, clock.monotonicMs());
+      if (isForReports) log.warn({ intervalMs: this.#demand.intervalMs, lagMs: Math.round(lagMs) }, "how often nodes may report changes");
+      if (isDue || isForReports) {
+        toldAtMs = clock.monotonicMs();
+        for (let shard = 0; shard < SHARD_COUNT && !signal.aborted; shard++) {
+          bus.grantBudget(shard, this.budgetOf(shard));
+          await sleep(clock, (isDue ? BUDGET_SPREAD_MS : REPORTS_SPREAD_MS) / SHARD_COUNT, signal).catch(() => undefined);
+        }
       }
       await sleep(clock, BUDGET_LOOK_MS, signal).catch(() => undefined);
     }

@@ -88,7 +88,15 @@ function lean(numbers: NodeNumbers): ReadonlyMap<string, OneForEachNode> {
     metadata: { name: "name", uid: (id) => numbers.same(id), labels: "word", generation: "number", creationTimestamp: "time" },
   });
   const records = new LeanMap<NodeRecord>(
-    { nodeId: "name", name: (name) => nodes.sameName(name), revokedAtMs: "number", rejoin: "number" },
+    {
+      nodeId: "name",
+      name: (name) => nodes.sameName(name),
+      revokedAtMs: "number",
+      rejoin: "number",
+      keyFingerprint: "hex",
+      certificateSerial: "hex",
+      natsPublicKey: "base32",
+    },
     numbers,
   );
   const desired = new LeanMap<DesiredNode>(

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { describe, expect, it } from "vitest";
 import { LeanMap } from "./lean-map.ts";
+import { NodeNumbers } from "./node-map.ts";
 
 interface Thing {
   readonly id: string;
@@ -50,6 +51,21 @@ describe("values of a lean map", () => {
     expect([...map].map(([name, { value, revision }]) => `${name} ${value.id} ${revision}`)).toEqual(["b b 1", "a a 9", "c c 3"]);
   });
 
+  it("come in the order of their numbers where these are shared, and are taken away from one map alone", () => {
+    const numbers = new NodeNumbers();
+    for (const id of ["x", "a", "b"]) numbers.of(id);
+    const [one, other] = [new LeanMap<Thing>({ id: "name" }, numbers), new LeanMap<Thing>({ id: "name" }, numbers)];
+    for (const [index, id] of ["b", "c", "a"].entries()) {
+      one.take(id, entryOf(thing(id, "one"), index + 1));
+      other.take(id, entryOf(thing(id, "other"), index + 1));
+    }
+    expect([one.delete("b"), one.delete("x"), one.delete("none")]).toEqual([true, false, false]);
+    expect([[...one.keys()], [...other.keys()], one.size, other.size]).toEqual([["a", "c"], ["a", "b", "c"], 2, 3]);
+    expect([one.get("b"), one.look("x"), other.look("b")?.text, one.look("a")?.text]).toEqual([undefined, undefined, "other", "one"]);
+    one.take("b", entryOf(thing("b", "again"), 9));
+    expect([...one].map(([id, { value }]) => `${id} ${value.text}`)).toEqual(["a one", "b again", "c one"]);
+  });
+
   it("are the same object as long as they are asked for now and then, and after that another that is equal", () => {
     const map = mapOf(thing("one", "text"));
     const first = map.get("one")!.value;
@@ -72,6 +88,20 @@ describe("values of a lean map", () => {
     expect(values.map(({ id }) => map.field(id, "plan"))).toStrictEqual(values.map((value) => (value as { plan?: unknown }).plan));
     map.take("n0", { key: "n0", value: Buffer.from(JSON.stringify({ id: "n0", plan: "d29ybGQ=" })), revision: 2 });
     expect([before.plan, map.look("n0")!.plan]).toEqual(["aGVsbG8=", "d29ybGQ="]);
+  });
+
+  it("have bytes as they were written, also such as are not written so", () => {
+    const map = new LeanMap<{ readonly id: string; readonly hex?: unknown; readonly key?: unknown }>({ id: "name", hex: "hex", key: "base32" });
+    const hexes = ["00ff", "", "44d9ff96e0d62ca1", "ABCD", "abc", "no hex", 7, null, "f".repeat(508), "f".repeat(510), undefined, "01"];
+    const keys = ["UBV52DULQ6AM4K6ZHM7Q6J46A4XUQT6ABGOREZFVJT4255YEE3UW3RAQ", "ubv5", "", "A", "AB", "MZXW6YTB", undefined];
+    const values = hexes.flatMap((hex, at) => keys.map((key, place) => ({ id: `n${at}-${place}`, hex, key })));
+    const written = values.map((value) => JSON.parse(JSON.stringify(value)) as { id: string; hex?: unknown; key?: unknown });
+    for (const value of written) map.take(value.id, { key: value.id, value: Buffer.from(JSON.stringify(value)), revision: 1 });
+    expect(written.map(({ id }) => map.look(id))).toStrictEqual(written);
+    expect(written.map(({ id }) => [map.field(id, "hex"), map.field(id, "key")])).toStrictEqual(written.map(({ hex, key }) => [hex, key]));
+    map.delete("n0-0");
+    map.take("next", { key: "next", value: Buffer.from('{"id":"next"}'), revision: 2 });
+    expect(map.look("next")).toStrictEqual({ id: "next" });
   });
 
   it("may all have another word", () => {

@@ -6,7 +6,8 @@
 import { type PackedValue, PackedValues } from "../packed/packed-values.ts";
 import type { StoreEntry } from "../store/store.ts";
 import { type ColumnKinds, Columns, type Fields } from "./lean-columns.ts";
-import { NodeMap, type NodeNumbers, ownText } from "./node-map.ts";
+import type { NodeNumbers } from "./node-map.ts";
+import { NamedSlots, NodeSlots, type Slots } from "./slots.ts";
 
 export interface Stored<T> {
   readonly value: T;
@@ -89,10 +90,8 @@ const NO_BYTES = new Uint8Array(0);
 
 export class LeanMap<T extends object> implements EachNode<T> {
   readonly #columns: Columns;
-  readonly #slots: Map<string, number> | NodeMap<number>;
-  readonly #names: string[] = [];
+  readonly #slots: Slots;
   readonly #packed = new PackedValues();
-  readonly #free: number[] = [];
   /** By their number in #shape. */
   readonly #shapes: Shape[] = [ODD, ODD];
   readonly #shapeNumbers = new Map<string, number>();
@@ -101,7 +100,6 @@ export class LeanMap<T extends object> implements EachNode<T> {
   #lately = new Map<number, T>();
   #before = new Map<number, T>();
 
-  readonly #same: (name: string) => string;
   readonly #bytes: string | undefined;
 
   /**
@@ -111,14 +109,13 @@ export class LeanMap<T extends object> implements EachNode<T> {
   constructor(held: ColumnKinds, numbers?: NodeNumbers, bytes?: string) {
     this.#bytes = bytes;
     this.#columns = new Columns(held);
-    this.#slots = numbers === undefined ? new Map() : new NodeMap(numbers);
-    this.#same = numbers === undefined ? ownText : (name) => numbers.id(numbers.of(name));
+    this.#slots = numbers === undefined ? new NamedSlots() : new NodeSlots(numbers);
   }
 
   /** The name as it is held here, or as it was given. */
   sameName(name: string): string {
     const slot = this.#slots.get(name);
-    return slot === undefined ? name : this.#names[slot]!;
+    return slot === undefined ? name : this.#slots.name(slot);
   }
 
   get size(): number {
@@ -126,7 +123,7 @@ export class LeanMap<T extends object> implements EachNode<T> {
   }
 
   has(name: string): boolean {
-    return this.#slots.has(name);
+    return this.#slots.get(name) !== undefined;
   }
 
   get(name: string): Stored<T> | undefined {
@@ -147,7 +144,7 @@ export class LeanMap<T extends object> implements EachNode<T> {
     if (slot === undefined) return undefined;
     const shape = this.#shapeOf(slot);
     if (shape === ODD || !this.#columns.has(field)) return this.#value(slot)[field];
-    return (shape.names.includes(field) ? this.#columns.get(slot, field, this.#names[slot]!) : undefined) as T[K] | undefined;
+    return (shape.names.includes(field) ? this.#columns.get(slot, field, this.#slots.name(slot)) : undefined) as T[K] | undefined;
   }
 
   /** Of a value that nobody has asked for since the call before the last one, another object is made when it is asked for again. */
@@ -163,14 +160,8 @@ export class LeanMap<T extends object> implements EachNode<T> {
   }
 
   take(name: string, entry: StoreEntry): void {
-    let slot = this.#slots.get(name);
-    if (slot === undefined) {
-      slot = this.#free.pop() ?? this.#names.length;
-      const own = this.#same(name);
-      this.#names[slot] = own;
-      this.#slots.set(own, slot);
-      this.#reserve(slot);
-    }
+    const slot = this.#slots.add(name);
+    this.#reserve(slot);
     this.#forget(slot);
     this.#revisions[slot] = entry.revision;
     this.#shape[slot] = UNREAD;
@@ -178,14 +169,11 @@ export class LeanMap<T extends object> implements EachNode<T> {
   }
 
   delete(name: string): boolean {
-    const slot = this.#slots.get(name);
+    const slot = this.#slots.remove(name);
     if (slot === undefined) return false;
-    this.#slots.delete(name);
     this.#packed.delete(slot);
     this.#forget(slot);
     this.#columns.set(slot, {}, "");
-    this.#names[slot] = "";
-    this.#free.push(slot);
     return true;
   }
 
@@ -198,7 +186,7 @@ export class LeanMap<T extends object> implements EachNode<T> {
   }
 
   *entries(): MapIterator<[string, Stored<T>]> {
-    for (const [name, slot] of this.#slots) yield [name, this.#stored(slot)];
+    for (const slot of this.#slots.values()) yield [this.#slots.name(slot), this.#stored(slot)];
   }
 
   [Symbol.iterator](): MapIterator<[string, Stored<T>]> {
@@ -225,7 +213,7 @@ export class LeanMap<T extends object> implements EachNode<T> {
   #made(slot: number): T {
     const shape = this.#shapeOf(slot);
     if (shape === ODD) return fieldsOf(this.#packed.get(slot)) as T;
-    const name = this.#names[slot]!;
+    const name = this.#slots.name(slot);
     const value: Record<string, unknown> = {};
     for (const field of shape.names) {
       if (this.#columns.has(field)) value[field] = this.#columns.get(slot, field, name);
@@ -242,7 +230,7 @@ export class LeanMap<T extends object> implements EachNode<T> {
   /** What columns hold is not packed any more from then on. @returns the number of its shape */
   #hold(slot: number): number {
     const fields = fieldsOf(this.#packed.get(slot));
-    if (!this.#columns.set(slot, fields, this.#names[slot]!)) return ODD_NUMBER;
+    if (!this.#columns.set(slot, fields, this.#slots.name(slot))) return ODD_NUMBER;
     const names = Object.keys(fields);
     const rest = names.filter((name) => !this.#columns.has(name));
     const bytes = rest.length === 1 && rest[0] === this.#bytes ? bytesOf(fields[rest[0]!]) : undefined;

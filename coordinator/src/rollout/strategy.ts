@@ -11,8 +11,19 @@ import {
 } from "@drover/api";
 import type { ResolvedStrategy, RolloutInput } from "./model.ts";
 
+/** As resolved last: each look asks, and a strategy is never changed, but replaced. */
+const resolved = new WeakMap<RolloutStrategy, { readonly nodeCount: number; readonly strategy: ResolvedStrategy }>();
+
 /** @param nodeCount of the whole set */
 export function resolveStrategy(strategy: RolloutStrategy, nodeCount: number): ResolvedStrategy {
+  const known = resolved.get(strategy);
+  if (known?.nodeCount === nodeCount) return known.strategy;
+  const made = resolvedAnew(strategy, nodeCount);
+  resolved.set(strategy, { nodeCount, strategy: made });
+  return made;
+}
+
+function resolvedAnew(strategy: RolloutStrategy, nodeCount: number): ResolvedStrategy {
   const { canary, maxUnavailable } = strategy;
   const drain = strategy.drain ?? defaultDrain;
   const soakMs = parseDurationMs(strategy.soak);

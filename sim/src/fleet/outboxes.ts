@@ -196,8 +196,8 @@ export class Outboxes {
 
   #intervalMs(agent: number): number {
     const { columns } = this.#parts;
-    const least = Math.max(BASE_INTERVAL_MS, columns.reportIntervalMsOfShard[columns.shard[agent]!]!);
-    return Math.min(MAX_INTERVAL_MS, least * 2 ** columns.slowdown[agent]!);
+    const least = columns.reportIntervalMsOfShard[columns.shard[agent]!]!;
+    return Math.min(MAX_INTERVAL_MS, Math.max(BASE_INTERVAL_MS * 2 ** columns.slowdown[agent]!, least));
   }
 
   #seal(agent: number, held: Held): void {
