@@ -330,7 +330,14 @@ export class FleetState implements FleetView {
       lastBeatBrokerMs: isSeen ? brokerMs[index]! : undefined,
       factsVersion: factsVersion[index]!,
     };
-    return new ObservedEntry(this.#nodeIds[index]!, head, beat, lastReportUnixMs[index]!, this.#healths[index]!, this.#partsOf(index, head));
+    return new ObservedEntry(
+      this.#nodeIds[index]!,
+      head,
+      beat,
+      lastReportUnixMs[index]!,
+      this.#healths[index]!,
+      this.#partsOf(index, head),
+    );
   }
 
   #partsOf(index: number, head: Head): ObservedParts {

@@ -91,7 +91,11 @@ describe("values of a lean map", () => {
   });
 
   it("have bytes as they were written, also such as are not written so", () => {
-    const map = new LeanMap<{ readonly id: string; readonly hex?: unknown; readonly key?: unknown }>({ id: "name", hex: "hex", key: "base32" });
+    const map = new LeanMap<{ readonly id: string; readonly hex?: unknown; readonly key?: unknown }>({
+      id: "name",
+      hex: "hex",
+      key: "base32",
+    });
     const hexes = ["00ff", "", "44d9ff96e0d62ca1", "ABCD", "abc", "no hex", 7, null, "f".repeat(508), "f".repeat(510), undefined, "01"];
     const keys = ["UBV52DULQ6AM4K6ZHM7Q6J46A4XUQT6ABGOREZFVJT4255YEE3UW3RAQ", "ubv5", "", "A", "AB", "MZXW6YTB", undefined];
     const values = hexes.flatMap((hex, at) => keys.map((key, place) => ({ id: `n${at}-${place}`, hex, key })));
