@@ -3,6 +3,7 @@
  * that the simulation scripts, and what it tells of verdicts. Ends when the simulation does, however that ends.
  */
 import "reflect-metadata";
+import { readFileSync } from "node:fs";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { type Coordinator, loadConfig, NodeMap, serve } from "@drover/coordinator/real";
 import { type Component, type Log, stopSignal, systemClock } from "@drover/lifecycle";
@@ -12,7 +13,7 @@ import { observationOf } from "./observation.ts";
 import { ScriptedKnocks } from "./scripted-knocks.ts";
 import { runSessionDoor } from "./session-door.ts";
 
-const { configFile, doorPath, silentAddresses } = JSON.parse(process.argv[2]!) as CoordinatorArguments;
+const { configFile, doorPath, silentAddressesFile } = JSON.parse(process.argv[2]!) as CoordinatorArguments;
 const loading = loadConfig(configFile);
 if (!loading.ok) {
   console.error(loading.problems.map(({ path, message }) => `${path} ${message}`).join("\n"));
@@ -20,7 +21,7 @@ if (!loading.ok) {
 }
 const { config } = loading;
 const tell = (message: FromCoordinator): void => void process.send?.(message);
-const knocks = new ScriptedKnocks(systemClock, silentAddresses);
+const knocks = new ScriptedKnocks(systemClock, JSON.parse(readFileSync(silentAddressesFile, "utf8")) as string[]);
 const loop = monitorEventLoopDelay({ resolution: 10 });
 loop.enable();
 const ended = new AbortController();

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { dataFiles, isAlive, readRecord, terminate } from "@drover/coordinator/real";
 import { systemClock } from "@drover/lifecycle";
 import type { Observation, ObservationWanted } from "../sim-port.ts";
-import type { FromCoordinator, ToCoordinator } from "./messages.ts";
+import type { CoordinatorArguments, FromCoordinator, ToCoordinator } from "./messages.ts";
 
 const main = fileURLToPath(new URL("coordinator-main.ts", import.meta.url));
 const START_DEADLINE_MS = 300_000;
@@ -66,10 +66,12 @@ export class CoordinatorProcess {
     const configFile = join(directory, "coordinator.yaml");
     // JSON is YAML.
     writeFileSync(configFile, JSON.stringify({ ...this.#config(), ...coordinatorConfig }, undefined, 2));
-    const argument = JSON.stringify({ configFile, doorPath: this.doorPath, silentAddresses: silentAddresses() });
+    const silentAddressesFile = join(directory, "silent-addresses.json");
+    writeFileSync(silentAddressesFile, JSON.stringify(silentAddresses()));
+    const given: CoordinatorArguments = { configFile, doorPath: this.doorPath, silentAddressesFile };
     const log = openSync(this.logFile, "a");
     const startedMs = performance.now();
-    const child = spawn(process.execPath, [...nodeArguments, main, argument], {
+    const child = spawn(process.execPath, [...nodeArguments, main, JSON.stringify(given)], {
       stdio: ["ignore", log, log, "ipc"],
       cwd: directory,
       // As drover-coordinator has it.

@@ -21,5 +21,6 @@ export interface CoordinatorArguments {
   readonly configFile: string;
   readonly doorPath: string;
   /** That answer no knock from the start. */
-  readonly silentAddresses: readonly string[];
+  /** Holds a JSON array: an argument cannot be as long as those of 100,000 agents. */
+  readonly silentAddressesFile: string;
 }
