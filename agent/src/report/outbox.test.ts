@@ -139,6 +139,23 @@ describe("an outbox", () => {
     expect(sentAtMs.length).toBe(2);
   });
 
+  it("does not take an outage for a slow ack", async () => {
+    const clock = new VirtualClock();
+    const sentAtMs: number[] = [];
+    const bus = { isConnected: false, publishReport: () => sentAtMs.push(clock.monotonicMs()) > 0 };
+    const outbox = await open({ clock, state: new MemoryStateDirectory(), bus });
+    await outbox.record([result(1)]);
+    await clock.advance(300_000);
+    bus.isConnected = true;
+    outbox.takeConnected();
+    await clock.advance(2_000);
+    outbox.takeAck({ outboxEpoch: outbox.epoch, seq: 1 });
+    sentAtMs.length = 0;
+    await outbox.record([result(2)]);
+    await clock.advance(10_000);
+    expect(sentAtMs.length).toBeGreaterThan(1);
+  });
+
   it("seals at 64 events and at 32 KiB without waiting", async () => {
     const clock = new VirtualClock();
     const sent: ReportBatch[] = [];

@@ -68,7 +68,7 @@ export class Pacing {
 
   /** Something was published: unless acknowledged it is sent again. */
   awaitAck(): void {
-    this.#awaitedSinceMs ??= this.#clock.monotonicMs();
+    if (this.#actions.isConnected()) this.#awaitedSinceMs ??= this.#clock.monotonicMs();
     if (this.#resend !== undefined) return;
     const longMs = Math.max(MIN_RESEND_MS, 3 * this.intervalMs, RESEND_AFTER_ACKS * this.#lastAckMs);
     this.#resendIn(Math.min(MAX_RESEND_MS, longMs), true);

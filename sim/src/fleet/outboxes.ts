@@ -214,12 +214,13 @@ export class Outboxes {
 
   #publish(agent: number, held: Held): void {
     const { columns, bus, counts } = this.#parts;
-    if (held.batches.length > 0) held.awaitedSinceMs = Math.min(held.awaitedSinceMs, this.#parts.nowMs());
+    const isConnected = columns.isConnected[agent] === 1;
+    if (held.batches.length > 0 && isConnected) held.awaitedSinceMs = Math.min(held.awaitedSinceMs, this.#parts.nowMs());
     if (held.batches.length > 0 && held.resendAtMs === Infinity) {
       const longMs = Math.max(MIN_RESEND_MS, 3 * this.#intervalMs(agent), RESEND_AFTER_ACKS * columns.lastAckMs[agent]!);
       this.#resendIn(held, Math.min(MAX_RESEND_MS, longMs), true);
     }
-    if (columns.isConnected[agent] === 0 || columns.isSilent[agent] === 1) return;
+    if (!isConnected || columns.isSilent[agent] === 1) return;
     const end = Math.min(held.batches.length, WINDOW_BATCHES);
     for (; held.published < end; held.published += 1) {
       if (!bus.publishReport(agent, held.batches[held.published]!)) return;
