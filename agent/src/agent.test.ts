@@ -189,6 +189,15 @@ describe("an agent", () => {
     expect(await world.stop()).toBeUndefined();
   });
 
+  it("that is stopped while its state is read leaves nothing behind that would keep its process alive", async () => {
+    const world = new World();
+    world.start();
+    await world.stop();
+    const writes = world.state.writes;
+    await world.clock.advance(60_000);
+    expect([world.state.writes - writes, world.transcript]).toEqual([0, []]);
+  });
+
   it("tells all it knows again, in a new outbox, when it is idle and the coordinator has lost its reports", async () => {
     const world = new World();
     world.desired = planOf(1);

@@ -196,6 +196,8 @@ class RunningAgent {
 
   async run(signal: AbortSignal): Promise<void> {
     const { agentVersion, bus, log } = this.#parts;
+    // Stopped while its state was read: what was noted now would keep the process alive, and nobody would send it.
+    if (signal.aborted) return;
     log.info({ startCount: this.#startCount, accepted: pairOf(this.#engine.journal.accepted) }, "agent started");
     this.#note({ $case: "agentStarted", value: { agentVersion, bootId: this.#bootId, startCount: this.#startCount } });
     this.#engine.tellAll();
