@@ -12,6 +12,9 @@ export interface JoinToken {
   readonly endpoint: string;
 }
 
+/** What the load's events tell of. */
+export const LOAD_STEP = "load";
+
 export interface LoadNodeState {
   readonly nodeId: string;
   /** Events made so far; each carries its number. */
@@ -81,7 +84,7 @@ export async function logged(path: string): Promise<Logged> {
       known.add(seq);
       if (!events.has(nodeId)) events.set(nodeId, new Set());
       for (const { body } of batch.events) {
-        if (body?.$case === "condition" && body.value.type === "Load") events.get(nodeId)!.add(Number(body.value.message));
+        if (body?.$case === "stepResult" && body.value.step === LOAD_STEP) events.get(nodeId)!.add(Number(body.value.message));
       }
     }
     return { seqs, events };

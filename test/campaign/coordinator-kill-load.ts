@@ -8,14 +8,14 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { type Log, silentLog, sleep, systemClock, systemRandom } from "@drover/lifecycle";
-import { ConditionStatus, type Event, Facts } from "@drover/proto";
+import { type Event, Facts, StepOutcome, StepResult } from "@drover/proto";
 import { Heartbeats } from "../../agent/src/report/heartbeats.ts";
 import { Outbox } from "../../agent/src/report/outbox.ts";
 import { enrolOnce } from "../../agent/src/session/enrol.ts";
 import { IdentityStore, type NodeIdentity } from "../../agent/src/session/identity.ts";
 import { NatsBus } from "../../agent/src/session/nats-bus.ts";
 import { FileStateDirectory } from "../../agent/src/state/index.ts";
-import type { JoinToken, LoadNodeState } from "./coordinator-kill-count.ts";
+import { type JoinToken, LOAD_STEP, type LoadNodeState } from "./coordinator-kill-count.ts";
 
 const clock = systemClock;
 const random = systemRandom;
@@ -84,12 +84,12 @@ class LoadNode {
     }
   }
 
-  /** Numbered, so that each can be found in the log. */
+  /** Numbered, so that each can be found in the log. Of a kind that no later one makes superfluous: all of them must be there. */
   #event(): Event {
     this.written += 1;
     const atMs = Math.floor(clock.now());
-    const value = { type: "Load", status: ConditionStatus.CONDITION_STATUS_TRUE, reason: "Load", message: String(this.written) };
-    return { atMs, generation: 0, planEpoch: 0, body: { $case: "condition", value: { ...value, lastTransitionMs: atMs } } };
+    const value = StepResult.fromPartial({ step: LOAD_STEP, outcome: StepOutcome.STEP_OUTCOME_UNCHANGED, message: String(this.written) });
+    return { atMs, generation: 0, planEpoch: 0, body: { $case: "stepResult", value } };
   }
 }
 
