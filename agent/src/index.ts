@@ -5,6 +5,7 @@ export type { AgentBus, Conversation, DurableLog, LogRecord, Sessions, StateDire
 export type { StepTable } from "./reconcile/engine-parts.ts";
 export { type Acceptance, acceptPlan } from "./reconcile/accept-plan.ts";
 export { beatFlags, slotOf } from "./report/heartbeats.ts";
+export { supersededBy } from "./report/report-batches.ts";
 export { type Failpoint, failpointFrom, failpointNames } from "./reconcile/failpoints.ts";
 export { GrpcSessions } from "./session/grpc-sessions.ts";
 export { FileStateDirectory, MemoryStateDirectory, StateIsDown } from "./state/index.ts";

@@ -2,6 +2,7 @@
  * The agents' outboxes: sealed batches until they are acknowledged, paced and sent again as the agent's own outbox does it (report/outbox.ts and
  * report/pacing.ts there), without its disk. Only agents that have something to tell cost memory.
  */
+import { supersededBy } from "@drover/agent";
 import { jittered, type Random } from "@drover/lifecycle";
 import type { Ack, Event } from "@drover/proto";
 import type { AgentColumns } from "./agent-columns.ts";
@@ -76,24 +77,16 @@ export class Outboxes {
   /** Results: sealed at once, and sent at once unless acks stay away. */
   record(agent: number, events: readonly Event[]): void {
     const held = this.#of(agent);
-    held.pending.push(...events);
+    take(held, events);
     this.#seal(agent, held);
     this.#publish(agent, held);
     this.#arm(agent, held);
   }
 
-  /** Routine: sealed and sent within one interval, or when what was sent is acknowledged; a condition that changes again until then is told once. */
+  /** Routine: sealed and sent within one interval, or when what was sent is acknowledged. */
   note(agent: number, events: readonly Event[]): void {
     const held = this.#of(agent);
-    for (const event of events) {
-      const { body } = event;
-      const before =
-        body?.$case === "condition"
-          ? held.pending.findIndex((other) => other.body?.$case === "condition" && other.body.value.type === body.value.type)
-          : -1;
-      if (before >= 0) held.pending.splice(before, 1);
-      held.pending.push(event);
-    }
+    take(held, events);
     if (held.pending.length >= MAX_EVENTS) {
       this.#seal(agent, held);
       this.#publish(agent, held);
@@ -253,5 +246,14 @@ export class Outboxes {
     columns.ackedSeq[agent] = 0;
     this.#held.delete(agent);
     this.#parts.onLost(agent);
+  }
+}
+
+/** What changes again before it was sealed is told once. */
+function take({ pending }: Held, events: readonly Event[]): void {
+  for (const event of events) {
+    const superseded = supersededBy(event, pending);
+    if (superseded >= 0) pending.splice(superseded, 1);
+    pending.push(event);
   }
 }
