@@ -5,7 +5,8 @@
 import { createHash } from "node:crypto";
 import { nodePermissions } from "@drover/proto";
 import { z } from "zod";
-import { base32, type Nkey } from "./nkey.ts";
+import { base32 } from "../packed/base32.ts";
+import type { Nkey } from "./nkey.ts";
 
 /** The largest message a node may publish, in bytes; the same limit that ingest sets. */
 export const NODE_MAX_PAYLOAD_BYTES = 64 * 1024;

@@ -3,13 +3,13 @@
  * Own code because the library signs in JavaScript, six hundred times slower, and hides its codec.
  */
 import { createPrivateKey, createPublicKey, type KeyObject, randomBytes, sign } from "node:crypto";
+import { base32, fromBase32 } from "../packed/base32.ts";
 
 export type NkeyRole = "operator" | "account" | "user";
 
 /** Role bytes as in github.com/nats-io/nkeys. */
 const ROLE_BYTES: Readonly<Record<NkeyRole, number>> = { operator: 14 << 3, account: 0, user: 20 << 3 };
 const SEED_BYTE = 18 << 3;
-const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 /** PKCS #8 around a raw 32-byte Ed25519 seed (RFC 8410). */
 const PKCS8_PREFIX = Buffer.from("302e020100300506032b657004220420", "hex");
 
@@ -86,33 +86,4 @@ function crc16(bytes: Uint8Array): number {
     for (let bit = 0; bit < 8; bit++) crc = crc & 0x8000 ? ((crc << 1) ^ 0x1021) & 0xffff : (crc << 1) & 0xffff;
   }
   return crc;
-}
-
-/** RFC 4648 without padding. */
-export function base32(bytes: Uint8Array): string {
-  let text = "";
-  let held = 0;
-  let bits = 0;
-  for (const byte of bytes) {
-    held = (held << 8) | byte;
-    for (bits += 8; bits >= 5; bits -= 5) text += ALPHABET[(held >> (bits - 5)) & 31];
-    held &= (1 << bits) - 1;
-  }
-  return bits > 0 ? text + ALPHABET[(held << (5 - bits)) & 31] : text;
-}
-
-export function fromBase32(text: string): Buffer {
-  const bytes: number[] = [];
-  let held = 0;
-  let bits = 0;
-  for (const letter of text) {
-    held = (held << 5) | ALPHABET.indexOf(letter);
-    bits += 5;
-    if (bits >= 8) {
-      bits -= 8;
-      bytes.push((held >> bits) & 255);
-      held &= (1 << bits) - 1;
-    }
-  }
-  return Buffer.from(bytes);
 }

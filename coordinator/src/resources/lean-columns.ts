@@ -1,6 +1,6 @@
 /** Fields of many values, a column each, by a small dense number: what 100,000 objects would take 20 MB for takes 2 MB. */
 
-import { base32, fromBase32 } from "../bus/nkey.ts";
+import { base32, fromBase32 } from "../packed/base32.ts";
 
 /**
  * name: what the value is called in its map. time: ISO with milliseconds. word: a text, or an object, that many values have the same. A function: a text of
