@@ -56,7 +56,8 @@ export class Outbox implements Reporter {
   #leftEpoch: Buffer | undefined;
   /** Monotonic; no ack since was as high as what is freed. */
   #lowerSinceMs: number | undefined;
-  #isAckAwaited = false;
+  /** A session asked how far this outbox was taken. */
+  #isAnswerAwaited = false;
   #log: DurableLog;
   #pending: Event[] = [];
   #pendingBytes = 0;
@@ -114,12 +115,12 @@ export class Outbox implements Reporter {
    * Who has nothing to tell learns of it by asking again, and by nothing else.
    */
   get isInDoubt(): boolean {
-    return this.#isAckAwaited || this.#lowerSinceMs !== undefined;
+    return this.#isAnswerAwaited || this.#lowerSinceMs !== undefined;
   }
 
   /** A session begins: the coordinator answers on the bus how far it has taken this outbox. */
   expectAck(): void {
-    this.#isAckAwaited = true;
+    this.#isAnswerAwaited = true;
   }
 
   record(events: readonly Event[]): Promise<void> {
@@ -148,7 +149,7 @@ export class Outbox implements Reporter {
 
   takeAck({ outboxEpoch, seq }: Ack): void {
     if (!this.#epoch.equals(outboxEpoch)) return;
-    this.#isAckAwaited = false;
+    this.#isAnswerAwaited = false;
     if (seq >= this.#log.nextSequence) {
       // The coordinator has seen what this outbox never held: our state was put back to an older one.
       this.#leaveEpoch({ ackedSeq: seq, nextSeq: this.#log.nextSequence }, "outbox is older than what was acknowledged");

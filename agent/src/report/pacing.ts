@@ -94,6 +94,8 @@ export class Pacing {
 
   stop(): void {
     this.#isStopped = true;
+    // A late ack seals nothing any more.
+    this.#isSealHeld = false;
     this.#cancelSeal?.();
     this.#resend?.cancel();
   }
