@@ -28,6 +28,7 @@ import { createIngest, type Ingest } from "./ingest/ingest.ts";
 import { OnceInAWhile } from "./ingest/once-in-a-while.ts";
 import type { SnapshotStore } from "./ingest/snapshot-store.ts";
 import type { Census, Totals } from "./metrics/metrics.ts";
+import { ingestTotals } from "./metrics/ingest-totals.ts";
 import { observerTotals } from "./metrics/observer-totals.ts";
 import { MaintenanceWorker } from "./maintenance/maintenance-worker.ts";
 import { operatorMaintenance } from "./maintenance/operator-maintenance.ts";
@@ -381,17 +382,8 @@ class CoordinatorCore implements Coordinator {
   }
 
   #totals(): ReturnType<Totals> {
-    const { pulls, folded, events, duplicates, gaps, clones, refused, foldMs } = this.#ingest.counters;
     return {
-      report_pulls_total: { help: "Pulls from the REPORTS stream.", value: pulls },
-      reports_folded_total: { help: "Report batches folded.", value: folded },
-      report_events_total: { help: "Events in the report batches folded.", value: events },
-      reports_duplicate_total: { help: "Report batches that had come before.", value: duplicates },
-      reports_gap_total: { help: "Report batches ahead of a gap, sent again later.", value: gaps },
-      reports_clone_total: { help: "Report batches that only a cloned node can have sent.", value: clones },
-      reports_refused_total: { help: "Report batches refused.", value: refused },
-      reports_fold_seconds_total: { help: "Time spent on folding report batches.", value: foldMs / 1000 },
-      reports_lag_seconds: { help: "Until the reports that wait now will have been taken.", value: this.#ingest.lagMs() / 1000 },
+      ...ingestTotals(this.#ingest),
       nodes_ahead_of_store: {
         help: "Nodes that tell a higher generation than the store has, and are left alone.",
         value: this.#higherPairs.count,

@@ -302,7 +302,7 @@ class FleetObserver implements Observer {
         this.#intervalMs = wantedMs;
         isDue = true;
       }
-      // Beats have a lane of their own: only when they are late, too, is everything too much.
+      // Beats and the loop go before reports: when they are late, what waits is not known in full.
       const lagMs = Math.max(reportLagMs(), this.state().consumerLagMs, this.#loopLagMs);
       const isForReports = this.#demand.look(lagMs, clock.monotonicMs());
       if (isForReports) log.warn({ intervalMs: this.#demand.intervalMs, lagMs: Math.round(lagMs) }, "how often nodes may report changes");
