@@ -15,6 +15,7 @@ import { planApply } from "./resources/apply.ts";
 import { Catalog } from "./resources/catalog.ts";
 import { contentIn, resolveSet } from "./resources/revisions.ts";
 import { keys } from "./store/keys.ts";
+import { MAX_OPERATIONS } from "./store/operations.ts";
 import { openSqliteStore } from "./store/sqlite-store.ts";
 import type { Store, StoreOperation } from "./store/store.ts";
 import { putJson } from "./store/values.ts";
@@ -45,7 +46,8 @@ export interface SeedFleet {
 }
 
 const HOUR_MS = 3_600_000;
-const OPERATIONS_PER_COMMIT = 90;
+/** Several are added at a time. */
+const OPERATIONS_PER_COMMIT = MAX_OPERATIONS - 10;
 /** Transactions of this many commits: in one alone a million nodes would stand in memory three times. */
 const COMMITS_PER_TURN = 500;
 const MESSAGES_PER_PULL = 500;

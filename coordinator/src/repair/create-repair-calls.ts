@@ -10,6 +10,7 @@ import type { MembershipIndex } from "../resources/membership-index.ts";
 import { timestamp } from "../resources/node-status.ts";
 import type { Seen, View } from "../resources/view.ts";
 import { keys } from "../store/keys.ts";
+import { MAX_OPERATIONS } from "../store/operations.ts";
 import type { Store, StoreOperation } from "../store/store.ts";
 import { putJson } from "../store/values.ts";
 import { type EvidenceStore, MAX_BUNDLE_BYTES } from "./evidence-store.ts";
@@ -33,7 +34,7 @@ export interface RepairCallsParts {
 }
 
 /** Two operations for each, and slack. */
-const REPAIRS_PER_COMMIT = 45;
+const REPAIRS_PER_COMMIT = Math.floor((MAX_OPERATIONS - 10) / 2);
 const MAX_ATTEMPTS = 10;
 const CATCH_UP_DEADLINE_MS = 10_000;
 const CHUNK_BYTES = 32 * 1024;
